@@ -2,7 +2,9 @@
 
 A *jump* is a rise of the base load on a phase within some seconds, which is faster than cars obey: only the
 margin keeps the circuit below its limit until they do. A jump lasts until the load no longer rises, and its
-highest rise counts.
+highest rise counts. It is a rise of the readings, too: where the base load alone rises, cars have not
+followed their limits yet. A car that draws more by itself is taken for the building until its station reports
+that, so while cars may draw a jump counts only once reports had the time to explain it.
 
 Of each day of observation the highest jumps are stored, of the last seven days. The learned margin is the
 `RECURS`-th highest of them all: a jump as high came so many times in a week, while a single one (a welding
@@ -14,6 +16,9 @@ Before the first day is over nothing is known of most loads, so that the greates
 from __future__ import annotations
 
 import math
+from collections import deque
+
+import msgspec
 
 from controller.load_management.metering.fuse_curve import needed_margin_a
 from controller.load_management.site_tree import CircuitNode
@@ -23,6 +28,10 @@ LEAST_JUMP_A = 1.0
 """Lower rises (A) are the noise of readings and of small loads."""
 JUMP_LASTS_S = 60.0
 """Longest time (s) of one jump: a load that rises for longer counts as several."""
+EXPLAINED_S = 330.0
+"""Time (s) after a jump until no report explains it any more: stations report each 5 minutes or sooner."""
+SAME_PART = 0.25
+"""Part of a report's step by which the jump that it explains may differ: reports and readings come apart."""
 LONGEST_GAP_S = 60.0
 """Longest time (s) between two readings that counts as observed."""
 DAY_S = 86_400.0
@@ -52,6 +61,14 @@ class MarginStored(Record, frozen=True):
     highest_a: float
 
 
+class _Jump(msgspec.Struct, frozen=True):
+    """A jump by so much (A) that ended at `at` (s), beside the margin of its time (A)."""
+
+    at: float
+    rise_a: float
+    margin_a: float
+
+
 class MarginLearning:
     """Jumps of one circuit's base load. Currents in A per phase, times in s.
 
@@ -70,6 +87,8 @@ class MarginLearning:
         self._at: float | None = None
         self._jump_a = 0.0
         self._jump_since = 0.0
+        self._open: deque[_Jump] = deque()
+        """Jumps that reports may still explain, oldest first."""
         self.set_circuit(circuit)
 
     def set_circuit(self, circuit: CircuitNode) -> None:
@@ -80,17 +99,45 @@ class MarginLearning:
         self._most_a = max(self._least_a, MOST_PART * limit_a)
         self._update()
 
-    def add(self, rise_a: float, margin_a: float, now: float) -> None:
-        """Add the present rise of the base load (the highest of the phases); `margin_a`: as planned with."""
+    def add(
+        self,
+        rise_a: float,
+        margin_a: float,
+        now: float,
+        explained_a: float = 0.0,
+        *,
+        may_be_explained: bool = False,
+    ) -> None:
+        """Add the present rise of the base load (the highest of the phases); `margin_a`: as planned with.
+
+        `explained_a`: so much of the base load has turned out to be the draw of cars. `may_be_explained`: of
+        this rise that may turn out yet.
+        """
         if self._at is not None:
             self._observe(min(now - self._at, LONGEST_GAP_S))
         self._at = now
+        if explained_a >= LEAST_JUMP_A:
+            self._explain(explained_a)
         if self._jump_a and (rise_a < LEAST_JUMP_A or now >= self._jump_since + JUMP_LASTS_S):
-            self._end_jump(margin_a)
+            self._open.append(_Jump(now, self._jump_a, margin_a))
+            self._jump_a = 0.0
         elif self._jump_a or rise_a >= LEAST_JUMP_A:
             if not self._jump_a:
                 self._jump_since = now
             self._jump_a = max(self._jump_a, rise_a)
+        while self._open and (not may_be_explained or now >= self._open[0].at + EXPLAINED_S):
+            self._count(self._open.popleft())
+
+    def _explain(self, amps: float) -> None:
+        """Drop the last jump of this size (A)."""
+        tolerance_a = max(LEAST_JUMP_A, SAME_PART * amps)
+        if abs(self._jump_a - amps) <= tolerance_a:
+            self._jump_a = 0.0
+            return
+        for jump in reversed(self._open):
+            if abs(jump.rise_a - amps) <= tolerance_a:
+                self._open.remove(jump)
+                return
 
     def _observe(self, seconds: float) -> None:
         days = self._observed_s // DAY_S
@@ -101,14 +148,13 @@ class MarginLearning:
             self._update()
         self.is_unsaved |= self._observed_s >= self._saved_s + SAVED_EVERY_S
 
-    def _end_jump(self, margin_a: float) -> None:
-        jump_a, self._jump_a = self._jump_a, 0.0
+    def _count(self, jump: _Jump) -> None:
         self.jumps += 1
-        self.beyond += jump_a > margin_a
-        self.highest_a = max(self.highest_a, jump_a)
+        self.beyond += jump.rise_a > jump.margin_a
+        self.highest_a = max(self.highest_a, jump.rise_a)
         today = self._days[-1]
-        if len(today) < RECURS or jump_a > today[-1]:
-            today.append(jump_a)
+        if len(today) < RECURS or jump.rise_a > today[-1]:
+            today.append(jump.rise_a)
             today.sort(reverse=True)
             del today[RECURS:]
             self.is_unsaved = True

@@ -233,12 +233,21 @@ class MeteredCircuit:
         is_over = self.load.measure(amps, draw, now, cut=power_limited, slowest_s=slowest_s)
         is_over |= self._measure_unproven(amps, draw, now, power_limited, slowest_s)
         if not self.steps.proof.problem:
-            margin_a = self.margin_a
-            self.jumps.add(self.load.rise_a, margin_a, now)
-            self.margin_a = self._find_margin_a()
-            if self.margin_a != margin_a:
-                self._set_load_limits()
+            self._follow_jumps(draw, now)
         return is_over
+
+    def _follow_jumps(self, draw: OfferCredit, now: float) -> None:
+        """Learn from the last good reading how far the base load jumps."""
+        margin_a, load = self.margin_a, self.load
+        if self.circuit.measures_building:  # it shows the building's load without the cars
+            self.jumps.add(load.rise_a, margin_a, now)
+        else:
+            self.jumps.add(
+                load.seen_rise_a, margin_a, now, load.explained_a, may_be_explained=max(draw.high) > 0
+            )
+        self.margin_a = self._find_margin_a()
+        if self.margin_a != margin_a:
+            self._set_load_limits()
 
     def _measure_unproven(
         self, amps: PhaseAmps, draw: OfferCredit, now: float, power_limited: bool, slowest_s: float

@@ -12,6 +12,7 @@ from controller.load_management.metering.fuse_curve import CURVES, OBEYED_S, nee
 from controller.load_management.metering.margin_learning import (
     DAY_S,
     DAYS,
+    EXPLAINED_S,
     MOST_PART,
     RECURS,
     MarginLearning,
@@ -21,6 +22,7 @@ from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_control import SiteControl
 from controller.load_management.site_tree import CircuitNode, Fuse, SiteTree
 from drivers.reading import MeterState, Quality, Reading
+from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
 
 LIMIT_A = 100.0
 
@@ -142,6 +144,27 @@ def test_margin_learning_load_that_rises_on_is_several_jumps() -> None:
     assert learning.jumps == 3
 
 
+def test_margin_learning_jump_beside_cars_counts_when_nothing_explains_it() -> None:
+    learning = MarginLearning(make_circuit())
+    for second, rise_a in ((0.0, 12.0), (20.0, 0.0), (20.0 + EXPLAINED_S - 1, 0.0)):
+        learning.add(rise_a, 2.0, second, may_be_explained=True)
+    assert learning.jumps == 0
+    learning.add(0.0, 2.0, 20.0 + EXPLAINED_S, may_be_explained=True)
+    assert (learning.jumps, learning.highest_a) == (1, 12.0)
+
+
+def test_margin_learning_report_explains_last_jump_of_its_size() -> None:
+    learning = MarginLearning(make_circuit())
+    now = 0.0
+    for rise_a in (5.0, 16.0, 4.0):
+        learning.add(rise_a, 2.0, now, may_be_explained=True)
+        learning.add(0.0, 2.0, now + 20.0, may_be_explained=True)
+        now += 40.0
+    learning.add(0.0, 2.0, now, explained_a=15.9, may_be_explained=True)
+    learning.add(0.0, 2.0, now + EXPLAINED_S, may_be_explained=True)
+    assert (learning.jumps, learning.highest_a) == (2, 5.0)
+
+
 def test_margin_learning_restored_continues_as_before() -> None:
     learning = MarginLearning(make_circuit())
     now = 0.0
@@ -215,3 +238,46 @@ def test_site_control_configured_margin_proposes_learned_one() -> None:
     building.run(DAY_S, 20.0)
     view = building.control.snapshots.take_view(building.now).circuits[0]
     assert (view.margin_a, view.proposed_margin_a, view.learns_margin) == (2.0, 8.0, False)
+
+
+def test_site_control_cars_that_draw_more_by_themselves_are_no_jump() -> None:
+    site = SiteHarness([make_grid(100.0)], [make_station("A", report_s=60)], lambda _now: (10.0, 9.0, 8.0))
+    site.connect("A")
+    site.plug_in("A", Car(8.0))
+    site.wait(900)
+    for most_a in (30.0, 8.0, 30.0):
+        site.plug_in("A", Car(most_a))
+        site.wait(600)
+    assert site.station("A").draw_a == 30.0
+    view = site.circuit_view("grid")
+    assert (view.jumps, view.jump_a) == (0, 0.0)
+
+
+def test_site_control_slow_stations_that_change_places_are_no_jump() -> None:
+    stations = [make_station(name, reaction_s=14, report_s=120) for name in ("A", "B")]
+    site = SiteHarness([make_grid(50.0)], stations, lambda _now: (10.0, 10.0, 10.0))
+    site.connect("A", "B")
+    for round_ in range(6):
+        site.plug_in("A", Car() if round_ % 3 != 2 else None)
+        site.plug_in("B", Car() if round_ % 2 else None)
+        site.wait(400)
+    assert site.circuit_view("grid").jumps == 0
+
+
+def test_site_control_jump_of_building_beside_cars_counts_as_high_as_it_is() -> None:
+    load_a = [10.0]
+    site = SiteHarness(
+        [make_grid(63.0)], [make_station("A"), make_station("B")], lambda _now: (load_a[0],) * 3
+    )
+    site.connect("A", "B")
+    site.plug_in("A", Car())
+    site.plug_in("B", Car())
+    site.wait(600)
+    for _ in range(3):
+        load_a[0] = 22.0
+        site.wait(120)
+        load_a[0] = 10.0
+        site.wait(120)
+    site.wait(400)
+    view = site.circuit_view("grid")
+    assert (view.jumps, view.jumps_beyond, round(view.jump_a, 1)) == (3, 3, 12.0)
