@@ -3,7 +3,8 @@
 *To one phase*: an EVSE that has nothing, and gets something as a one-phase EVSE. Where that is not enough,
 those that charge on all phases and can switch join in, if no EVSE loses its place by it.
 *Back to all*: an EVSE that gets its minimum and `RETURN_A` more on all phases, and no less power than on the
-one; no EVSE that is served may lose its place for it. `PhaseSwitch` decides when a choice has lasted.
+one; no EVSE that is served may lose its place for it, or be left with less power than it had itself.
+`PhaseSwitch` decides when a choice has lasted.
 """
 
 from __future__ import annotations
@@ -117,14 +118,26 @@ def _widening(
     }
     while changed:
         trial = share([changed.get(ref, demand) for ref, demand in asking.items()])
-        if any(trial[ref].limit_a == 0 < given[ref].limit_a for ref in asking if ref not in changed):
+        others = [ref for ref in asking if ref not in changed]
+        if any(trial[ref].limit_a == 0 < given[ref].limit_a for ref in others):
+            return set()
+        least_a = min(given[ref].limit_a for ref in changed)
+        if any(
+            _power_a(asking[ref], trial) < min(_power_a(asking[ref], given), least_a) - ROUNDED_A
+            for ref in others
+        ):
             return set()
         kept = {
             ref: demand
             for ref, demand in changed.items()
-            if sum(demand.phases) * trial[ref].limit_a >= max(given[ref].limit_a - ROUNDED_A, 1.0)
+            if _power_a(demand, trial) >= max(given[ref].limit_a - ROUNDED_A, 1.0)
         }
         if len(kept) == len(changed):
             break
         changed = kept
     return set(changed)
+
+
+def _power_a(demand: Demand, shares: Shares) -> float:
+    """Return what an EVSE gets on all of its phases together (A)."""
+    return sum(demand.phases) * shares[demand.ref].limit_a

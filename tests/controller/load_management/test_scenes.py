@@ -284,6 +284,16 @@ SCENES = {
         {"a": 9.0, "b": 9.0, "c": 9.0},
         seconds=2400,
     ),
+    "three switchable cars on 13 A a phase use one phase each": Scene(
+        make_grid(14.0),
+        lambda: [
+            car("a", phase_switching=True),
+            car("b", phases=(1, 2, 0), phase_switching=True),
+            car("c", phases=(2, 0, 1), phase_switching=True),
+        ],
+        {"a": 13.0, "b": 13.0, "c": 13.0},
+        seconds=2400,
+    ),
     "a phase that opens again lets a car use all three": Scene(
         make_grid(45.0),
         lambda: [car("a", phase_switching=True)],
