@@ -8,7 +8,8 @@ far just before, `SIGHTINGS` steps in a row prove it.
 
 While none is proven, a step that several phases miss at once counts as often: that is the first step after an
 installation. So does a step on a phase that has not been proven and shows no current at all: no load of a
-building can have hidden it there.
+building can have hidden it there. So does one that is missed after the readings have been quiet for longer
+than usual: the meter is frozen, though its last digits change.
 """
 
 from __future__ import annotations
@@ -177,7 +178,7 @@ class MeterProof:
         for phase in phases:
             self._sightings[phase] = 0
             is_bare = not self.proven[phase] and phase in judgement.dead
-            self._misses[phase] += MISSES if is_first or is_bare else 1
+            self._misses[phase] += MISSES if is_first or is_bare or judgement.is_quiet else 1
         suspected = [phase for phase in phases if self._misses[phase] >= MISSES]
         # With another ratio, moves of the building hide steps: that is the cause.
         if not suspected or self._small_phases:

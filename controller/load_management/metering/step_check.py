@@ -30,6 +30,7 @@ import enum
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
+from operator import sub
 
 import msgspec
 
@@ -48,11 +49,11 @@ from controller.load_management.metering.ratio_check import LONGEST_S, moves
 from controller.load_management.metering.step_edges import LoneMove, find_edges, find_lone_move
 from controller.load_management.metering.sum_check import (
     MISSED,
-    QUIET_A,
     QUIET_STEP_A,
     SEEN,
     STEP_A,
     SumCheck,
+    is_quiet,
 )
 from controller.load_management.site_tree import LEAST_CAR_A, NOWHERE, ZERO, PhaseAmps
 from controller.model.observations import EvseRef
@@ -96,11 +97,13 @@ STEP_PART = 0.06
 class QuietWatch:
     """Watch for a meter that shows no more than the flutter of its last digits.
 
-    `moved_at`: time (s, monotonic) of the last reading that was more than that.
+    `moved_at`: time (s, monotonic) of the last reading that was more than that. `is_lively`: the readings
+    have moved often before that, so that a long quiet span is unusual.
     """
 
     def __init__(self) -> None:
         self.moved_at = self._read_at = 0.0
+        self.is_lively = False
         self._due_from = math.inf
         self._lowest: list[float] = []
         self._highest: list[float] = []
@@ -116,7 +119,7 @@ class QuietWatch:
             self._lowest = [min(pair) for pair in zip(self._lowest, amps, strict=True)]
             self._highest = [max(pair) for pair in zip(self._highest, amps, strict=True)]
             spans = zip(self._lowest, self._highest, strict=True)
-            if all(highest - lowest <= QUIET_A for lowest, highest in spans):
+            if all(is_quiet(lowest, highest) for lowest, highest in spans):
                 return
             self._spans.add(now - self.moved_at, now)
             self._ends.append(now)
@@ -128,9 +131,15 @@ class QuietWatch:
         """Return for how long readings may be quiet from now on until a car is to make a step (s)."""
         least_s, most_s = CAR_STEPS_S
         usual_s = self._spans.highest(now)
-        if usual_s is None or len(self._ends) < LIVELY_SPANS or self._ends[0] < now - LIVELY_S:
+        self.is_lively = len(self._ends) == LIVELY_SPANS and self._ends[0] >= now - LIVELY_S
+        if usual_s is None or not self.is_lively:
             return most_s
         return min(max(least_s, USUAL * usual_s), most_s)
+
+    @property
+    def span_a(self) -> float:
+        """Return the widest span of a phase in the quiet readings (A): small steps are hidden there."""
+        return max(map(sub, self._highest, self._lowest), default=0.0)
 
     def is_long(self, now: float) -> bool:
         """Return True if the readings have been quiet for so long that a car is to make a step."""
@@ -241,7 +250,9 @@ class StepCheck:
         if not self._quiet.is_long(now):
             steps.for_quiet.reset()
         elif steps.for_quiet.have_ended(now):
-            return NeededStep(QUIET_STEP_A + OFFER_ERROR_A, math.inf, (0, 1, 2), math.inf, steps.for_quiet)
+            least_a = max(QUIET_STEP_A, self._quiet.span_a / MISSED) + OFFER_ERROR_A
+            may_pause = self._quiet.is_lively and steps.for_pauses.have_ended(now)
+            return NeededStep(least_a, math.inf, (0, 1, 2), math.inf, steps.for_quiet, may_pause=may_pause)
         fallen = [phase for phase, load_a in enumerate(self.before_fall_a) if load_a > -math.inf]
         held_back = [phase for phase, amps in enumerate(held_back_a) if amps >= HELD_BACK_A]
         unproven = [phase for phase in held_back if not self.proof.proven[phase]]

@@ -42,8 +42,10 @@ WINDOW_S = 150.0
 """Longest time (s) within which a move is looked for: stations report each minute."""
 MISSES = 3
 """Moves in a row that are missed: the draw of a station that is slower than it has shown is another one."""
-QUIET_A = 1.0
-"""Span (A) within which the readings of all phases are quiet."""
+QUIET_A = (1.0, 4.0)
+QUIET_PART = 0.02
+"""Span within which the readings of a phase are quiet, least and most (A) and as a part of them: the last
+digits of larger currents flutter more."""
 QUIET_S = 60.0
 """Time (s) before a move for which they have to be: a late report shows it later than the readings."""
 QUIET_STEP_A = 3.0
@@ -196,5 +198,11 @@ class SumCheck:
         """Return True if no phase has moved since then (s): the stations have reported later than that."""
         rows = [each.shown_a for each in self._samples if each.at >= begin]
         return self._samples[0].at <= begin and all(
-            max(column) - min(column) <= QUIET_A for column in zip(*rows, strict=True)
+            is_quiet(min(column), max(column)) for column in zip(*rows, strict=True)
         )
+
+
+def is_quiet(lowest_a: float, highest_a: float) -> bool:
+    """Return True if readings of a phase between these (A) are no more than the flutter of last digits."""
+    least_a, most_a = QUIET_A
+    return highest_a - lowest_a <= min(max(least_a, QUIET_PART * highest_a), most_a)
