@@ -391,11 +391,14 @@ class CircuitMetering:
         return max(self._voltages(circuit))
 
     def _voltages(self, circuit: CircuitNode) -> PhaseAmps:
+        """Return the voltages to plan with (V): below the declared one while good readings show that."""
         declared = self._settings.voltage_v
         for each in self.metered_above(circuit.id):
             if (reading := each.reading) is not None:
+                mean = self._measured_v.get(each.circuit.id) if each.has_good_reading else None
+                least = declared if mean is None else mean
                 first, second, third = reading.voltage_v
-                return max(declared, first or 0.0), max(declared, second or 0.0), max(declared, third or 0.0)
+                return max(least, first or 0.0), max(least, second or 0.0), max(least, third or 0.0)
         return (declared,) * 3
 
     def _note_voltage(self, circuit: str, reading: Reading) -> None:

@@ -297,6 +297,11 @@ class MeteredCircuit:
         return min(-amps, max(least_a, room_a) + draw.low[phase])
 
     @property
+    def has_good_reading(self) -> bool:
+        """Return True if the last reading is a good one."""
+        return self._state is not None and self._state.quality is Quality.GOOD
+
+    @property
     def reading(self) -> Reading | None:
         """Return the last reading, of whatever quality."""
         return None if self._state is None else self._state.reading

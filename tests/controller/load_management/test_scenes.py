@@ -219,6 +219,14 @@ SCENES = {
         {"a": 11.2, "b": 11.2},
         seconds=600,
     ),
+    "11 kW at a measured voltage of 207 V are 12.5 A on four phases": Scene(
+        # 53.1 A less the margin.
+        make_grid(63.0, limit_w=11_000.0),
+        lambda: [car("a"), car("b", phases=(1,))],
+        {"a": 12.5, "b": 12.5},
+        seconds=600,
+        voltage_v=207.0,
+    ),
     "an important car that takes 8 A keeps 2 A to rise in": Scene(
         # 40 A less the margin of 1 A, less 8 A and the 2 A in which the car's rise would show: 29 A for two.
         make_grid(40.0),
@@ -428,6 +436,22 @@ def test_scenes_scene_ends_with_draws_computed_by_hand(name: str) -> None:
         assert drawn_a == pytest.approx(amps, abs=TOLERANCE_A), (
             f"{names}: {site.evse_view(names.split(' ')[0]).reason}"
         )
+
+
+def test_scenes_power_limit_follows_voltage_that_rises() -> None:
+    # 20 kW are 32.2 A on each of three phases at 207 V, and 26.4 A at 253 V.
+    site = SiteHarness((make_grid(63.0, limit_w=20_000.0),), [car("a")])
+    site.voltage_v = 207.0
+    site.connect()
+    site.wait(600)
+    assert sum(site.flowed[-1]) * site.voltage_v >= 19_000.0
+    site.voltage_v = 253.0
+    powers_w = []
+    for _ in range(120):
+        site.step()
+        powers_w.append(sum(site.flowed[-1]) * site.voltage_v)
+    assert sum(power_w > 20_000.0 for power_w in powers_w) <= 6
+    assert powers_w[-1] >= 19_000.0
 
 
 @pytest.mark.parametrize("report_s", [0, 300])
