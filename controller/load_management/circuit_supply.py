@@ -76,17 +76,23 @@ class CircuitSupply:
 
     def _find_starting(self, circuit: CircuitNode, now: float) -> StartingCars:
         """Return what the EVSEs below a circuit need whose meter has shown no current yet."""
-        least_a, is_asking, others_a = 0.0, False, [0.0, 0.0, 0.0]
+        least_a, is_asking = 0.0, False
+        fallbacks_a, others_a = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
         for evse in self._model.site.below[circuit.id]:
             each = self._model.by_ref[evse.ref]
             least_a = max(least_a, each.demand.starting_a)
             if each.demand.has_demand and not each.demand.problem:
                 is_asking = True
+                for phase in evse.phases:
+                    fallbacks_a[phase] += evse.fallback_a
                 continue
             phases, booked_a = each.booking.current(now)
             for phase in range(3):
                 others_a[phase] += evse.reserve_a + (booked_a if phases[phase] else 0.0)
-        return StartingCars(is_asking, least_a, (others_a[0], others_a[1], others_a[2]))
+        first, second, third = fallbacks_a
+        return StartingCars(
+            is_asking, least_a, (first, second, third), (others_a[0], others_a[1], others_a[2])
+        )
 
     def _sums(self, site: SiteTree, base: BaseByCircuit) -> dict[str, float]:
         """Return the supply of all phases together (A), where power or the quarter's energy is limited."""

@@ -313,7 +313,7 @@ class MeteredCircuit:
         """
         if not self.unseen.phases or self._used is None or self.trouble(now):
             return supply_a
-        return self.unseen.supplied_a(supply_a, starting)
+        return self.unseen.supplied_a(supply_a, starting, now)
 
     @property
     def doubted(self) -> bool:

@@ -4,7 +4,7 @@
 nothing is known of the building there. Its circuit supplies one car, which shows itself where the building
 takes nothing: that ends it. Where cars ask for current and none starts, one more is supplied each
 `NEXT_CAR_S` (`NO_OFFER_S` if none is offered anything), and again one alone once one of them charges and no
-current shows.
+current shows. Once that is named, their fallbacks are supplied, as below any meter that is not trusted.
 
 A phase that falls silent is unseen again: it shows nothing, without any move, for `SILENT_S` while cars draw
 `SILENT_DRAW_A` there. Until then the meter is doubted. Where feed-in has shown, it may balance the cars.
@@ -58,12 +58,14 @@ class HiddenLoadStored(Record, frozen=True):
 class StartingCars(msgspec.Struct, frozen=True):
     """Cars below a circuit whose meter has shown no current yet.
 
-    `is_asking`: one asks for current. `least_a`: the highest minimum of the EVSEs (A). `others_a`: what is
-    booked for EVSEs that do not ask, or cannot be commanded (A per phase).
+    `is_asking`: one asks for current. `least_a`: the highest minimum of the EVSEs (A). `fallbacks_a`: the
+    fallbacks of those that ask together, `others_a`: what is booked for EVSEs that do not ask, or cannot be
+    commanded (A per phase).
     """
 
     is_asking: bool
     least_a: float
+    fallbacks_a: PhaseAmps
     others_a: PhaseAmps
 
 
@@ -154,23 +156,31 @@ class UnseenPhases:
                 self.doubted |= silence.readings >= SILENT_READINGS
         self.phases = tuple(unseen)
 
-    def supplied_a(self, supply_a: PhaseAmps, starting: StartingCars) -> PhaseAmps:
-        """Return what may be supplied of `supply_a` (A per phase)."""
+    def supplied_a(self, supply_a: PhaseAmps, starting: StartingCars, now: float) -> PhaseAmps:
+        """Return what may be supplied of `supply_a` (A per phase): the fallbacks once a phase is named."""
         self._is_asking = starting.is_asking
         car_a = max(STARTING_A, starting.least_a)
-        first, second, third = (
-            min(amps, self.cars[phase] * car_a + starting.others_a[phase]) if phase in self.phases else amps
-            for phase, amps in enumerate(supply_a)
-        )
-        return (first, second, third)
+        found = list(supply_a)
+        for phase in self.phases:
+            asking_a = self.cars[phase] * car_a
+            if self._is_named(now):
+                asking_a = max(asking_a, starting.fallbacks_a[phase])
+            found[phase] = min(found[phase], asking_a + starting.others_a[phase])
+        return (found[0], found[1], found[2])
+
+    def _is_named(self, now: float) -> bool:
+        """Return True if cars have been likely to draw on such a phase for so long that it is named."""
+        since = self._missing_since
+        return bool(self.phases) and since is not None and now >= since + NAMED_S
 
     def missing_current(self, now: float) -> str:
         """Return in words on which phases no current shows though cars draw; empty if there are none."""
-        if not self.phases or self._missing_since is None or now < self._missing_since + NAMED_S:
+        if not self._is_named(now):
             return ""
         return coded(
-            "no current has shown yet on {phases}, although a car charges: one car is supplied at a time; "
-            "check the current transformers there, and whether the meter is placed before the cars",
+            "no current has shown yet on {phases}, although a car charges: one car at a time, or the "
+            "fallbacks of all, are supplied; check the current transformers there, and whether the meter is "
+            "placed before the cars",
             phases=list_phases(self.phases),
         )
 

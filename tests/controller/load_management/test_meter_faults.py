@@ -289,6 +289,19 @@ def test_phase_that_never_shows_current_is_named_without_reports(fault: Shown, n
     assert "circuit=grid" in notices[0].text
 
 
+@pytest.mark.parametrize("report_s", [300, 0])
+def test_cars_on_named_phase_without_current_get_their_fallbacks(report_s: int) -> None:
+    # 10 A for one of them, and 6 A for each of three once it is named that nothing shows on L1.
+    site = make_site(dead(0), flat(12.0), [Car()] * 3, 50.0, report_s)
+    connect_cars(site, [Car()] * 3, 600)
+    before_as = [each.energy_as for each in site.stations.values()]
+    site.wait(1800)
+    after_as = [each.energy_as for each in site.stations.values()]
+    means_a = [(after - before) / 1800 for after, before in zip(after_as, before_as, strict=True)]
+    assert min(means_a) >= 5.5
+    assert site.seconds_over("grid", 50.0) == 0
+
+
 def test_phases_that_no_car_uses_are_not_named_for_want_of_current() -> None:
     # Three one-phase cars, all on L1: until that is known, nothing shows on L2 and L3.
     site = make_site(right, flat(0.0), [Car(32.0, ONE_PHASE)] * 3, 63.0, 300)

@@ -48,8 +48,9 @@ BACKWARDS = detailed(
 HIDDEN = detailed(
     StatementCode.METER_MISSING_VALUE,
     coded(
-        "no current has shown yet on {phases}, although a car charges: one car is supplied at a time; check "
-        "the current transformers there, and whether the meter is placed before the cars",
+        "no current has shown yet on {phases}, although a car charges: one car at a time, or the "
+        "fallbacks of all, are supplied; check the current transformers there, and whether the meter is "
+        "placed before the cars",
         phases=join_and(["L1", "L2", "L3"]),
     ),
 )
