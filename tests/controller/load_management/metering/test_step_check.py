@@ -412,6 +412,57 @@ def test_quiet_watch_takes_missing_readings_for_no_quiet_span() -> None:
     assert not watch.is_long(since + 2000.0)
 
 
+@pytest.mark.parametrize(("shown_a", "flutter_a"), [(10.0, 0.9), (100.0, 1.9), (150.0, 2.9)])
+def test_quiet_watch_takes_flutter_of_last_digits_for_quiet(shown_a: float, flutter_a: float) -> None:
+    rng = random.Random(4)
+    watch = QuietWatch()
+    for now in range(300):
+        watch.on_reading((shown_a - rng.uniform(0.0, flutter_a), 10.0, 10.0), float(now))
+    assert watch.moved_at == 0.0
+    assert watch.span_a == pytest.approx(flutter_a, rel=0.05)
+    watch.on_reading((shown_a - 2.0 * flutter_a, 10.0, 10.0), 300.0)
+    assert watch.moved_at == 300.0
+
+
+@pytest.mark.parametrize("is_lively", [True, False])
+def test_step_check_needs_step_that_no_flutter_hides(is_lively: bool) -> None:
+    # A car is paused for it only where the readings have moved often before.
+    rng = random.Random(3)
+    check = StepCheck(MeterWindow(MEMORY_S))
+    now = 0.0
+    for number in range(2 * LIVELY_SPANS if is_lively else 2):
+        for _ in range(20):
+            now += 1.0
+            check.on_reading((120.0 + 9.0 * (number % 2), 40.0, 40.0), NOTHING, now)
+    while (needed := check.needed_step(LIMIT_A, now)) is None:
+        now += 1.0
+        check.on_reading((120.0 + rng.uniform(-1.0, 1.0), 40.0, 40.0), NOTHING, now)
+    assert needed.least_a == pytest.approx(5.5, abs=0.2)
+    assert needed.may_pause is is_lively
+
+
+def test_step_check_suspects_unusually_quiet_meter_by_first_missed_step() -> None:
+    rng = random.Random(2)
+    window = MeterWindow(MEMORY_S)
+    check = StepCheck(window)
+
+    def read(now: int, amps: float) -> None:
+        shown_a = (amps, amps, amps)
+        window.add_reading(shown_a, float(now))
+        check.on_reading(shown_a, NOTHING, float(now))
+
+    for now in range(600):
+        read(now, 100.0 + 12.0 * (now // 15 % 2))
+    for now in range(600, 720):
+        read(now, 106.0 + rng.uniform(-0.9, 0.9))
+        if now == 700:
+            step = ReportedStep(ref=A, delta_a=(-7.0, 0.0, 0.0), since=695.0, at=700.0, reported_at=700.0)
+            window.add_step(step)
+            check.add_step(step)
+    assert check.proof.problem.startswith("L1 does not follow station A/1")
+    assert "the meter is frozen" in check.proof.problem
+
+
 def test_car_steps_come_less_and_less_often_while_they_are_needed() -> None:
     pauses, now, lasted = StepPauses(STEP_PAUSE_S), 0.0, []
     for _ in range(12):
