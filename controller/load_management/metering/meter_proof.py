@@ -100,7 +100,7 @@ class MeterProof:
             self._on_seen(is_convincing=bool(judgement.convincing))
         self._count_missed(judgement)
 
-    def add_commanded(self, judgement: StepJudgement) -> None:
+    def add_confirmed(self, judgement: StepJudgement) -> None:
         """Add the judgement of a step by a limit that a later report shows to have been made.
 
         One that was seen proves nothing by itself: a smaller move would have looked so, too.

@@ -210,7 +210,7 @@ class StepCheck:
         judged = [each for each in self._unconfirmed if each[0].step.ref == ref]
         self._unconfirmed = [each for each in self._unconfirmed if each[0].step.ref != ref]
         for judgement, move in judged if shows_limits else ():
-            self.proof.add_commanded(judgement)
+            self.proof.add_confirmed(judgement)
             self._add_move(move)
 
     @property
