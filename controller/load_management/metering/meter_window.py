@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections import deque
+from collections.abc import Iterable
 from itertools import pairwise
 
 import msgspec
@@ -108,6 +109,8 @@ class MeterWindow:
         self._readings: list[PhaseAmps] = []
         self._changes = _ChangeSums()
         self._reported: deque[ReportedStep] = deque()
+        self._reported_of: dict[EvseRef, list[ReportedStep]] = {}
+        """The same of each EVSE; the first ones of an EVSE may be old."""
         self._offers: dict[EvseRef, list[_Offer]] = {}
         """Offers that no report has followed, of each EVSE; the first one of an EVSE may be old."""
 
@@ -136,6 +139,8 @@ class MeterWindow:
         # A dead meter gives no readings that would drop them.
         self._drop_steps(oldest)
         self._reported.append(step)
+        own = [each for each in self._reported_of.get(step.ref, ()) if each.reported_at >= oldest]
+        self._reported_of[step.ref] = [*own, step]
 
     def add_offer(self, ref: EvseRef, draw_a: PhaseAmps, now: float) -> None:
         """Add an offer that leads an EVSE to this draw (A), beyond its last report; 0 is the last report.
@@ -168,6 +173,7 @@ class MeterWindow:
         self.drop_readings()
         self._changes.clear()
         self._reported.clear()
+        self._reported_of.clear()
         self._offers.clear()
 
     def readings(self, begin: float, end: float) -> list[PhaseAmps]:
@@ -206,19 +212,13 @@ class MeterWindow:
         """Return each change of a phase by an EVSE that is to be expected, as its offer has changed (A)."""
         return self._changes.expected(ref, phase, begin, end)
 
-    def reported_by(
-        self, ref: EvseRef, phase: int, begin: float, end: float, *, others: bool = False
-    ) -> tuple[float, float]:
-        """Return how far an EVSE may have raised and lowered a phase by its reports, each summed up (A).
+    def reported_by(self, ref: EvseRef, phase: int, begin: float, end: float) -> tuple[float, float]:
+        """Return how far an EVSE may have raised and lowered a phase by its reports, each summed up (A)."""
+        return _sum_moves(self._reported_of.get(ref, ()), phase, begin, end)
 
-        `others`: how far all the other EVSEs may have.
-        """
-        moves_a = [
-            step.delta_a[phase]
-            for step in self._reported
-            if (step.ref != ref) == others and step.since <= end and step.at >= begin
-        ]
-        return sum(each for each in moves_a if each > 0), -sum(each for each in moves_a if each < 0)
+    def reported_by_others(self, ref: EvseRef, phase: int, begin: float, end: float) -> tuple[float, float]:
+        """Return how far all the other EVSEs may have raised and lowered a phase by their reports (A)."""
+        return _sum_moves((step for step in self._reported if step.ref != ref), phase, begin, end)
 
     def find_whole_step(self, step: ReportedStep) -> ReportedStep | None:
         """Return a reported step with those before it that lead to it; None: others lead on from it.
@@ -227,9 +227,8 @@ class MeterWindow:
         """
         phase = max(range(3), key=lambda each: abs(step.delta_a[each]))
         size_a = step.delta_a[phase]
-        along = [
-            each for each in self._reported if each.ref == step.ref and each.delta_a[phase] / size_a > GOES_ON
-        ]
+        own = self._reported_of.get(step.ref, ())
+        along = [each for each in own if each.delta_a[phase] / size_a > GOES_ON]
         if any(each.since == step.at for each in along):
             return None
         whole = step
@@ -261,6 +260,12 @@ class MeterWindow:
                 least += min(upper) - max(lower)
                 most += max(upper) - min(lower)
         return least, most
+
+
+def _sum_moves(steps: Iterable[ReportedStep], phase: int, begin: float, end: float) -> tuple[float, float]:
+    """Return how far steps may have raised and lowered a phase from one moment to another (A)."""
+    moves_a = [step.delta_a[phase] for step in steps if step.since <= end and step.at >= begin]
+    return sum(each for each in moves_a if each > 0), -sum(each for each in moves_a if each < 0)
 
 
 def _draws(offers: list[_Offer], phase: int, span: Span) -> list[float]:

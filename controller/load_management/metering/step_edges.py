@@ -184,7 +184,7 @@ def _is_alone(window: MeterWindow, whole: ReportedStep, phase: int, now: float) 
     expected_a = window.expected_of(whole.ref, phase, begin - FOLLOWED_S, now)
     if any(PIECES[0] < piece_a / delta < PIECES[1] for piece_a in expected_a):
         return False
-    reported_a = window.reported_by(whole.ref, phase, begin - FOLLOWED_S, end, others=True)
+    reported_a = window.reported_by_others(whole.ref, phase, begin - FOLLOWED_S, end)
     return reported_a[1 - along] <= AGAINST * size
 
 
