@@ -177,6 +177,8 @@ class Allocator:
         self._sections: dict[SectionKey, _Section] = {}
         self._moved: dict[Claim, None] = {}
         """Claims whose share or reason may be another than in `allocations`."""
+        self._left: list[int] = []
+        """What all shares leave of each row (tenths)."""
         self.allocations: dict[EvseRef, Allocation] = {}
         self._changed: dict[EvseRef, None] = {}
 
@@ -339,6 +341,7 @@ class Allocator:
             if len(pool.groups) >= MANY_GROUPS:
                 yield len(pool.groups) * COST_GROUP
             yield from pool.fill(room, groups_on, constraints.tight)
+        self._left = room
 
     def _set_shares(self, constraints: Constraints) -> Iterator[int]:
         """Set the shares of the claims by the levels to which their groups have risen at last."""
@@ -347,6 +350,7 @@ class Allocator:
                 claim.group.changed[claim] = None
             cost = 0
             for group in pool.groups:
+                group.frozen_by = constraints.named_row(group, self._left)
                 cost += self._apply_level(group)
                 if cost > 1000:
                     yield cost

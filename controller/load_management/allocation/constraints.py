@@ -100,6 +100,8 @@ class Constraints:
     def __init__(self, site: SiteTree) -> None:
         self._site = site
         self._statements: list[Statement] = []
+        self._phases_from = 0
+        """First row of the circuits' phases: three for each circuit, behind all others."""
         self._first_of: dict[str, int] = {}
         self._sum_of: dict[str, int] = {}
         self._leads_of: dict[str, int] = {}
@@ -144,6 +146,7 @@ class Constraints:
                         code=StatementCode.PHASE_LEADS, circuit=circuit, phase=high + 1, other_phase=low + 1
                     )
                 )
+        self._phases_from = len(self._statements)
         for each in self._site.circuits:
             self._first_of[each.id] = len(self._statements)
             for phase in range(3):
@@ -346,6 +349,21 @@ class Constraints:
         """Return that this row is full."""
         return self._statements[row]
 
+    def named_row(self, group: ClaimGroup, left: Sequence[int]) -> int | None:
+        """Return the row that is named as the one that keeps a group down; None: none does.
+
+        Phases of a circuit that are full alike take turns with the noise of readings: the first of them is
+        named. `left`: what all shares leave of each row.
+        """
+        row = group.frozen_by
+        if row is None or row < self._phases_from:
+            return row
+        first = row - (row - self._phases_from) % 3
+        return min(
+            (each for each, _ in group.loads if first <= each < row and left[each] <= left[row] + FULL_ALIKE),
+            default=row,
+        )
+
     def refusal(self, claim: Claim, row: int, *, is_served: bool) -> Statement:
         """Return why a row has no room for the minimum of a claim.
 
@@ -388,6 +406,8 @@ def tenths_up(amps: float) -> int:
     return math.ceil(amps * TENTHS - 1e-6)
 
 
+FULL_ALIKE = 5
+"""Difference (tenths) up to which two phases of a circuit are full alike."""
 ROUNDS = 4
 """Number of rounds after which the shares are near enough; each costs a pass of the allocator."""
 OPPOSITE = [PAIRS.index((low, high)) for high, low in PAIRS]

@@ -139,3 +139,24 @@ def test_reasons_stay_while_building_is_lively() -> None:
             kinds.append(kind)
     assert len(kinds) <= 4
     assert set(kinds) <= {"grid L1 full", "rises as others come down"}
+
+
+def test_reasons_name_the_first_of_phases_that_are_full_alike() -> None:
+    rng = random.Random(5)
+
+    def building(_now: float) -> PhaseAmps:
+        return rng.uniform(8.0, 8.2), rng.uniform(8.0, 8.2), rng.uniform(8.0, 8.2)
+
+    site = settled(two_cars(40.0, building), 600)
+    reasons = set()
+    for _ in range(300):
+        site.wait(1)
+        reasons |= {site.evse_view(name).reason for name in "AB"}
+    assert reasons == {"grid L1 full"}
+
+
+def test_reason_names_another_phase_once_the_first_has_room() -> None:
+    site = settled(two_cars(40.0, lambda now: (8.0 if now < 600 else 6.0, 8.0, 2.0)), 400)
+    assert site.evse_view("A").reason == "grid L1 full"
+    site.wait(300)
+    assert site.evse_view("A").reason == "grid L2 full"
