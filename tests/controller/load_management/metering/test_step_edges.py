@@ -80,18 +80,16 @@ def test_edges_that_may_be_others_show_nothing(step_a: float, shown_a: tuple[flo
     assert parts_of(edges) == [0.0, 0.0, 0.0]
 
 
-def test_edge_of_whole_move_drops_moves_of_part() -> None:
+@pytest.mark.parametrize(
+    "shown_a",
+    [
+        pytest.param([5.0, 5.0, 5.0, 10.2, 5.0, 5.0, 5.0], id="one-right-move-drops-those-before"),
+        pytest.param([10.0, 10.0, 5.0, 5.0, 5.0, 5.0, 5.0], id="six-after-two-right-moves"),
+    ],
+)
+def test_edges_of_a_part_are_counted_anew_after_right_moves(shown_a: list[float]) -> None:
     edges = StepEdges()
-    for edge_a in (5.0, 5.0, 5.0, 10.2, 5.0, 5.0, 5.0):
-        add_move(edges, 10.0, (edge_a,))
-    assert parts_of(edges) == [0.0, 0.0, 0.0]
-    add_move(edges, 10.0, (5.0,))
-    assert parts_of(edges) == [pytest.approx(0.5), 0.0, 0.0]
-
-
-def test_edges_need_six_moves_of_part_after_two_right_ones() -> None:
-    edges = StepEdges()
-    for edge_a in (10.0, 10.0, 5.0, 5.0, 5.0, 5.0, 5.0):
+    for edge_a in shown_a:
         add_move(edges, 10.0, (edge_a,))
     assert parts_of(edges) == [0.0, 0.0, 0.0]
     add_move(edges, 10.0, (5.0,))
