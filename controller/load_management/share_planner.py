@@ -121,7 +121,7 @@ class SharePlanner:
         self._showing_sought_at = -math.inf
         """Time at which one of them was last looked for that may go first."""
         self._fits_surplus: set[EvseRef] = set()
-        """Those in surplus mode whose minimum on one phase the surplus has supplied, when last looked for."""
+        """EVSEs in surplus mode whose minimum on one phase the surplus has supplied, when last looked for."""
         self._stepping: Evses = {}
         """EVSEs whose stations follow whole steps only."""
         self._raised: dict[EvseRef, None] = {}

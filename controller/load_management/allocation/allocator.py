@@ -178,7 +178,7 @@ class Allocator:
         self._moved: dict[Claim, None] = {}
         """Claims whose share or reason may be another than in `allocations`."""
         self._left: list[int] = []
-        """What all shares leave of each row (tenths)."""
+        """Room that all shares leave on each row (tenths)."""
         self.allocations: dict[EvseRef, Allocation] = {}
         self._changed: dict[EvseRef, None] = {}
 

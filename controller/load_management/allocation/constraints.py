@@ -353,7 +353,7 @@ class Constraints:
         """Return the row that is named as the one that keeps a group down; None: none does.
 
         Phases of a circuit that are full alike take turns with the noise of readings: the first of them is
-        named. `left`: what all shares leave of each row.
+        named. `left`: the room that all shares leave on each row (tenths).
         """
         row = group.frozen_by
         if row is None or row < self._phases_from:

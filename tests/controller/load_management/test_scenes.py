@@ -80,6 +80,14 @@ def on_one_phase(name: str, phases: tuple[int, ...], **how: object) -> StationMo
     return found
 
 
+def three_switchable_cars() -> list[StationModel]:
+    """Return stations that can switch phases, each with another phase of the site as its first one."""
+    return [
+        car(name, phases=phases, phase_switching=True)
+        for name, phases in (("a", (0, 1, 2)), ("b", (1, 2, 0)), ("c", (2, 0, 1)))
+    ]
+
+
 class TaperedCar(Car):
     """Draws 3 A: its battery is nearly full."""
 
@@ -284,21 +292,13 @@ SCENES = {
     ),
     "three switchable cars on 9 A a phase use one phase each": Scene(
         make_grid(10.0),
-        lambda: [
-            car("a", phase_switching=True),
-            car("b", phases=(1, 2, 0), phase_switching=True),
-            car("c", phases=(2, 0, 1), phase_switching=True),
-        ],
+        three_switchable_cars,
         {"a": 9.0, "b": 9.0, "c": 9.0},
         seconds=2400,
     ),
     "three switchable cars on 13 A a phase use one phase each": Scene(
         make_grid(14.0),
-        lambda: [
-            car("a", phase_switching=True),
-            car("b", phases=(1, 2, 0), phase_switching=True),
-            car("c", phases=(2, 0, 1), phase_switching=True),
-        ],
+        three_switchable_cars,
         {"a": 13.0, "b": 13.0, "c": 13.0},
         seconds=2400,
     ),
