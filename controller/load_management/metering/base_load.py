@@ -74,8 +74,6 @@ FEED_IN_S = 60.0
 """Time (s) that a feed-in has lasted until a part of it is shared with those who charge."""
 BUCKETS = 40
 """Parts of a window: at most two values are stored for each, however often a meter is read."""
-DIP_S = 6.0
-"""Time (s) that a report is ahead of the readings of a late meter: the load falls, and rises again then."""
 JUMP_S = 15.0
 """A rise of the base load within this time is a jump: the margin has to absorb it."""
 
@@ -284,16 +282,8 @@ class _PhaseLoad:
         self._memory = RollingMax(MEMORY_S)
         self._first_at = 0.0
         self._last_at = 0.0
-        self._readings = RollingMax(JUMP_S)  # negated
-        self._lasting_a = RollingMax(DIP_S)
-        self._before_jump = RollingMax(JUMP_S)  # of the negated highest loads of `DIP_S`
-        self._measured_a = 0.0
         self.rise_a = 0.0
         """Rise within the last `JUMP_S` (A)."""
-        self.seen_rise_a = 0.0
-        """The same, as far as the readings have risen as well, and without the end of a dip (A)."""
-        self.explained_a = 0.0
-        """Part of the load (A) that has turned out with the last reading to be the EVSEs' draw."""
         self.highest_rise_a = 0.0
         """The same with the sample, which may be the worst case (A)."""
 
@@ -370,19 +360,6 @@ class _PhaseLoad:
             self.rise_a = likely + lowest_a
             self.highest_rise_a = sample + lowest_a
         RollingMax.add_all(further, now)
-
-    def follow_reading(self, measured_a: float, before_a: float, now: float) -> None:
-        """Compare the last change of the load with that of the readings, of which this is the last (A).
-
-        `before_a`: the load before it.
-        """
-        likely = self.likely or 0.0
-        (lasting_a,) = RollingMax.add_all([(self._lasting_a, likely)], now)
-        added = (self._readings, -measured_a), (self._before_jump, -lasting_a)
-        negated_reading_a, negated_a = RollingMax.add_all(added, now)
-        self.seen_rise_a = min(self.rise_a, measured_a + negated_reading_a, likely + negated_a)
-        self.explained_a = before_a - likely + min(0.0, measured_a - self._measured_a)
-        self._measured_a = measured_a
 
     def before(self, now: float) -> tuple[float, float]:
         """Return the sample and the likely value that the next reading changes.
@@ -567,7 +544,6 @@ class BaseLoad:
             # No car stops for an inrush. Where the fuse holds the overload, who can come down does so first.
             stops = over and (cut or over_s >= stops_after_s)
             is_overloaded = verdict is FuseLoad.OVER or over_s >= watch.inrush_s(now)
-            shown_a = load.likely or 0.0
             load.add(
                 sample,
                 min(likely, sample),
@@ -578,7 +554,6 @@ class BaseLoad:
                 is_overloaded=is_overloaded,
                 is_worst_case=over or crossed,
             )
-            load.follow_reading(measured, shown_a, now)
             load.drawn_a = measured - (load.likely or 0.0)
         return overloaded
 
@@ -644,22 +619,16 @@ class BaseLoad:
         return (first.remembered(), second.remembered(), third.remembered())
 
     @property
-    def rise_a(self) -> float:
-        """Return the highest rise of a phase within the last `JUMP_S` (A)."""
+    def likely_a(self) -> PhaseAmps:
+        """Return the likely load by the last reading (A per phase); 0 before the first."""
         first, second, third = self._phases
-        return max(first.rise_a, second.rise_a, third.rise_a)
+        return (first.likely or 0.0, second.likely or 0.0, third.likely or 0.0)
 
     @property
-    def seen_rise_a(self) -> float:
-        """Return the same of the phases whose readings have risen as well, as far as these have (A)."""
+    def rises_a(self) -> PhaseAmps:
+        """Return the rise within the last `JUMP_S` (A per phase)."""
         first, second, third = self._phases
-        return max(first.seen_rise_a, second.seen_rise_a, third.seen_rise_a)
-
-    @property
-    def explained_a(self) -> float:
-        """Return the most of a phase's load that has turned out just now to be the EVSEs' draw (A)."""
-        first, second, third = self._phases
-        return max(first.explained_a, second.explained_a, third.explained_a)
+        return (first.rise_a, second.rise_a, third.rise_a)
 
     @property
     def highest_rises_a(self) -> PhaseAmps:

@@ -20,10 +20,13 @@ from collections import deque
 
 import msgspec
 
+from controller.load_management.metering.base_load import JUMP_S, BaseLoad, RollingMax
 from controller.load_management.metering.fuse_curve import needed_margin_a
-from controller.load_management.site_tree import CircuitNode
+from controller.load_management.site_tree import ZERO, CircuitNode, PhaseAmps
 from controller.model.journal import Record
 
+DIP_S = 6.0
+"""Time (s) that a report is ahead of the readings of a late meter: the load falls, and rises again then."""
 LEAST_JUMP_A = 1.0
 """Lower rises (A) are the noise of readings and of small loads."""
 JUMP_LASTS_S = 60.0
@@ -69,18 +72,51 @@ class _Jump(msgspec.Struct, frozen=True):
     margin_a: float
 
 
+class SeenRises:
+    """Rises of a circuit's base load within `JUMP_S` that the readings of its meter show as well."""
+
+    def __init__(self) -> None:
+        self._measured_a = ZERO
+        self._negated_readings = (RollingMax(JUMP_S), RollingMax(JUMP_S), RollingMax(JUMP_S))
+        self._lasting = (RollingMax(DIP_S), RollingMax(DIP_S), RollingMax(DIP_S))
+        self._negated_lasting = (RollingMax(JUMP_S), RollingMax(JUMP_S), RollingMax(JUMP_S))
+
+    def on_reading(
+        self, measured_a: PhaseAmps, before_a: PhaseAmps, load: BaseLoad, now: float
+    ) -> tuple[float, float]:
+        """Return the highest rise of a phase, and the most that has turned out to be the cars' draw (A).
+
+        `measured_a`: the reading (A per phase) that `load` has taken in just now; `before_a`: its likely load
+        before. The end of a dip is no rise.
+        """
+        likely_a = load.likely_a
+        lasting_a = RollingMax.add_all(zip(self._lasting, likely_a, strict=True), now)
+        negated = [-amps for amps in (*measured_a, *lasting_a)]
+        windows = zip((*self._negated_readings, *self._negated_lasting), negated, strict=True)
+        highest = RollingMax.add_all(windows, now)
+        last_a, self._measured_a = self._measured_a, measured_a
+        seen_a = explained_a = -math.inf
+        for phase, rise_a in enumerate(load.rises_a):
+            shown_a, likely = measured_a[phase], likely_a[phase]
+            seen_a = max(seen_a, min(rise_a, shown_a + highest[phase], likely + highest[3 + phase]))
+            explained_a = max(explained_a, before_a[phase] - likely + min(0.0, shown_a - last_a[phase]))
+        return seen_a, explained_a
+
+
 class MarginLearning:
     """Jumps of one circuit's base load. Currents in A per phase, times in s.
 
     `jumps` counts all, `beyond` those above the margin of their time; `highest_a` is the highest ever.
     `auto_a`: margin where it is to be learned. `proposed_a`: the same for a person; None before the end of
-    the first day. `is_unsaved`: there is something new to record.
+    the first day. `is_unsaved`: there is something new to record. `seen_rises`: the rises to `add`, where the
+    meter shows the cars, too.
     """
 
     def __init__(self, circuit: CircuitNode) -> None:
         self.jumps = self.beyond = 0
         self.highest_a = 0.0
         self.is_unsaved = False
+        self.seen_rises = SeenRises()
         self._observed_s = 0.0
         self._saved_s = 0.0
         self._days: list[list[float]] = [[]]

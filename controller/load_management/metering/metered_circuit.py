@@ -230,21 +230,22 @@ class MeteredCircuit:
         """Add a good reading to the base load and to its jumps; return True if the circuit is to be cut."""
         self._follow_limit(amps, draw, now)
         self.load.may_feed_in |= self._bounds.has_generation or min(*amps, *self.battery_a) < -NOISE_A
+        before_a = self.load.likely_a
         is_over = self.load.measure(amps, draw, now, cut=power_limited, slowest_s=slowest_s)
         is_over |= self._measure_unproven(amps, draw, now, power_limited, slowest_s)
-        if not self.steps.proof.problem:
-            self._follow_jumps(draw, now)
+        self._follow_jumps(amps, before_a, draw, now)
         return is_over
 
-    def _follow_jumps(self, draw: OfferCredit, now: float) -> None:
-        """Learn from the last good reading how far the base load jumps."""
-        margin_a, load = self.margin_a, self.load
+    def _follow_jumps(self, amps: PhaseAmps, before_a: PhaseAmps, draw: OfferCredit, now: float) -> None:
+        """Learn how far a good reading shows the base load to jump; `before_a`: the likely load before it."""
+        rise_a, explained_a = self.jumps.seen_rises.on_reading(amps, before_a, self.load, now)
+        if self.steps.proof.problem:
+            return
+        margin_a = self.margin_a
         if self.circuit.measures_building:  # it shows the building's load without the cars
-            self.jumps.add(load.rise_a, margin_a, now)
+            self.jumps.add(max(self.load.rises_a), margin_a, now)
         else:
-            self.jumps.add(
-                load.seen_rise_a, margin_a, now, load.explained_a, may_be_explained=max(draw.high) > 0
-            )
+            self.jumps.add(rise_a, margin_a, now, explained_a, may_be_explained=max(draw.high) > 0)
         self.margin_a = self._find_margin_a()
         if self.margin_a != margin_a:
             self._set_load_limits()
