@@ -152,7 +152,7 @@ class SiteControl:
             if each.delivery.connected
             and (
                 (each.model.is_charging and each.model.draw.unknown(now))
-                or (each.offer.offered_a >= each.evse.min_a and each.model.is_unconfirmed(now))
+                or (each.offer.offered_a >= each.evse.min_a and each.model.idleness.is_unconfirmed(now))
             )
         ]
 

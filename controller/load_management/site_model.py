@@ -98,7 +98,7 @@ class SiteModel:
                 controller = _make_controller(evse, number, self.settings, self.due, now)
                 self._by_number[number], self._number_of[evse.ref] = controller, number
                 controller.model.phase_tests = self.metering.phase_tests_of(evse)
-                controller.model.spread_probes(number)
+                controller.model.idleness.spread_probes(number)
             self.controllers.append(controller)
         self.by_ref = {controller.evse.ref: controller for controller in self.controllers}
         self.of_station = defaultdict(list)

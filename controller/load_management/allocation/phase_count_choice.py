@@ -15,7 +15,7 @@ from msgspec import structs
 
 from controller.load_management.allocation.allocator import Allocation, Demand
 from controller.load_management.evse.evse_controller import EvseController
-from controller.load_management.evse.evse_model import SETTLE_S
+from controller.load_management.evse.phase_switch import SETTLE_S
 from controller.model.observations import EvseRef
 
 SURPLUS_SETTLE_S = 150.0

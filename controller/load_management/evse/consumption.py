@@ -52,6 +52,8 @@ CREEP_A = 0.3
 """Least excess over a settled offer that counts when two reports in a row show it."""
 UNREPORTED_S = 300.0
 """A station whose last report of currents is older reports none: the meter above shows its car's phases."""
+DRAWING_A = 1.0
+"""A report above this shows a car, whatever the state: some stations stay `Available`."""
 BEFORE_STATE_S = 5.0
 """Longest time (s) that current flows before the state `Charging` is reported."""
 HIGH_VOLTAGE = 1.07

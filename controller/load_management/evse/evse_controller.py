@@ -7,6 +7,7 @@ import math
 from msgspec.structs import replace
 
 from controller.chargers.quirks import Quirk
+from controller.load_management.evse.car_idleness import START_A
 from controller.load_management.evse.consumption import (
     CommandedStep,
     ReportedStep,
@@ -16,7 +17,7 @@ from controller.load_management.evse.consumption import (
 )
 from controller.load_management.evse.due_evses import DueQueues
 from controller.load_management.evse.evse_demand import EvseBooking, EvseDemand
-from controller.load_management.evse.evse_model import START_A, EvseModel, EvseObservation
+from controller.load_management.evse.evse_model import EvseModel, EvseObservation
 from controller.load_management.evse.evse_offer import EvseOffer
 from controller.load_management.evse.learned_values import (
     OVERDRAW_A,
@@ -112,7 +113,7 @@ class EvseController:
         self.has_unsaved_state |= isinstance(observation, NeedsSeen)
         # Where the phases of a report were found meanwhile, its draw seems to change without a step.
         is_step &= reported_phases == self.model.reported_phases
-        is_step = is_step and not self.model.is_restless(now)
+        is_step = is_step and not self.model.idleness.is_restless(now)
         # A surplus share is followed at once, by small steps, too: each report brings the offer there. Each
         # report also shows what is left of a departure goal.
         follows_draw = self.demand.waits_for_surplus or self.model.goal.is_set
@@ -183,11 +184,15 @@ class EvseController:
         model, draw, after_a = self.model, self.model.draw, self.delivery.leased_a
         if not self.booking.may_draw(now) or abs(after_a - before_a) < SEEN_CHANGE_A:
             return None
-        if model.idle and after_a < before_a:
+        if model.idleness.since is not None and after_a < before_a:
             return None
         drawn_a, phases = draw.takes_a, [amps > UNLOADED_A for amps in draw.surely_drawn]
         is_known = model.is_charging
-        if model.state is EvseState.SUSPENDED_EVSE and before_a < self.evse.min_a and not model.idle:
+        if (
+            model.state is EvseState.SUSPENDED_EVSE
+            and before_a < self.evse.min_a
+            and model.idleness.since is None
+        ):
             is_known, phases = model.phases_known, [*model.phases]  # it goes on after a pause
         if drawn_a < model.least_a or model.switch.changing:
             is_known = False
@@ -286,7 +291,11 @@ class EvseController:
         """
         has_it = self.offer.offered_a >= START_A
         is_plenty = room_a >= START_A if has_it else room_a >= PLENTY_A
-        return max(self.evse.min_a, START_A) if is_plenty or not self.model.has_drawn else self.evse.min_a
+        return (
+            max(self.evse.min_a, START_A)
+            if is_plenty or not self.model.idleness.has_drawn
+            else self.evse.min_a
+        )
 
     @property
     def has_whole_steps(self) -> bool:

@@ -338,7 +338,7 @@ class EvseDemand:
         )
 
     def _explain_need(self) -> LimitReason:
-        if self._model.idle:
+        if self._model.idleness.since is not None:
             return CAR_TAKES_NOTHING
         if self._model.unauthorized:
             return UNAUTHORIZED

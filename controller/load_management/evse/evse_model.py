@@ -1,26 +1,23 @@
 """State of one EVSE from its station's messages: is there a car, what may it draw, what does it draw.
 
-A *change to one phase* is decided where three times the minimum does not fit while once it would. It is
-*wanted* for `SETTLE_S` before it is decided, and none is decided sooner than `DWELL_S` after the last:
-contactors and cars stand few of them. What was decided is made when the EVSE holds nothing, so that it never
-draws on its old phases and its new ones at once. An EVSE that was set to one phase and draws on several
-cannot do it, even if its station reports otherwise, and is not asked again while its link lasts.
+What is learned of its car's phases, minimum and need is in `learned_values.py`, whether it takes nothing in
+`car_idleness.py`, whether its station reports what is not so in `false_reports.py`.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 
 from msgspec.structs import replace
 
+from controller.load_management.evse.car_idleness import IDLE_A, START_A, CarIdleness
 from controller.load_management.evse.consumption import (
-    BEFORE_STATE_S,
+    DRAWING_A,
     HIGH_VOLTAGE,
-    PATIENCE,
     ConsumptionTracker,
 )
 from controller.load_management.evse.departure_goal import DepartureGoal
+from controller.load_management.evse.false_reports import WITH_CAR, FalseEnds, FalseZeros
 from controller.load_management.evse.learned_values import (
     LOADED_A,
     OVERDRAW_A,
@@ -28,6 +25,7 @@ from controller.load_management.evse.learned_values import (
     LearnedNeed,
     LearnedPhases,
 )
+from controller.load_management.evse.phase_switch import PhaseSwitch
 from controller.load_management.metering.phase_steps import PhaseTests, StepVote
 from controller.load_management.site_tree import EvseNode, PhaseAmps, PhaseFlags
 from controller.model.deadlines import first_after
@@ -35,44 +33,12 @@ from controller.model.observations import DrawSeen, EvseState, NeedsSeen, StateS
 
 EvseObservation = StateSeen | TransactionSeen | DrawSeen | NeedsSeen
 
-WITH_CAR = frozenset({EvseState.CHARGING, EvseState.SUSPENDED_EV, EvseState.SUSPENDED_EVSE})
-"""A car is there and may need current now or soon."""
 CONDUCTING = frozenset({EvseState.CHARGING, EvseState.UNKNOWN})
 """Current may flow. In every other state a station gives none, unless it reports some."""
-ENDED = frozenset({EvseState.AVAILABLE, EvseState.FINISHING})
-"""The session is over."""
-WITHOUT_CAR = ENDED | {EvseState.RESERVED, EvseState.UNAVAILABLE, EvseState.FAULTED}
-"""No car may take current."""
-RETURN_S = 60.0
-"""Without a new transaction no car charges within this time (s) after the last session was over."""
-FALSE_ENDS = 3
-FALSE_ENDS_S = 180.0
-"""So many ends within this time (s), without a new transaction, are those of one session."""
-ZERO_TESTS = 2
-MOST_ZERO_TESTS = 6
-"""Steps that are made to show whether a car draws: without one that shows it, and with one."""
-FALSE_ZEROS = 2
-"""So many steps of its offer in the meter above show that a car draws whose station reports no current."""
 AUTHORIZE_S = 180.0
 """Time (s) that a cable without a transaction is offered the minimum; then it gets nothing."""
-FULL_S = 60.0
-"""A car that takes nothing of its offer for so long is full, or is not ready."""
-PROBE_EVERY_S = 3600.0
-PROBE_S = 60.0
-"""Interval and duration (s) of offers to a full car as to any other: some resume only then."""
-FIRST_PROBE_S = 300.0
-"""Least time (s) from the end of its draw to the first such offer."""
-START_A = 10.0
-"""Offer for a car that did not start at its minimum: some start at 8 to 10 A."""
-START_PROBE_AT_S = 90.0
-START_PROBE_S = 120.0
-"""When others make room for that offer (s after the car did not start), and its duration."""
-DRAWING_A = 1.0
-"""A report above this shows a car, whatever the state: some stations stay `Available`."""
 MOST_PAUSES = 2
 """Tests of its phases up to which a car is paused for one: each is a stop."""
-RESTLESS_S = 30.0
-"""Where states show twice within this time (s) that current begins or ends, they show no step of the draw."""
 ADDED_PART = 0.7
 """Part of its draw by which a phase rises at least where a car has added it."""
 ADDED_AGAIN_S = 30.0
@@ -83,155 +49,6 @@ SHOWS_SOON_S = 60.0
 """Longest time (s) between reports of a station whose next one is waited for instead."""
 UNEXPLAINED_S = 60.0
 """Time (s) above the limit from which on each car may have: nothing that is known explains it."""
-SHORT_IDLE_S = 900.0
-"""A car that took nothing for less than a minute keeps its need for a minute within this time (s)."""
-IDLE_A = 0.5
-"""A report below this shows that the car takes nothing."""
-SETTLE_S = 60.0
-DWELL_S = 300.0
-"""Times (s) of a change to one phase: from when it is wanted, and from the last one."""
-
-
-class PhaseSwitch:
-    """Phase switch of one EVSE. `single`: it was set to use one phase. `able`: it can be set so.
-
-    `to_single`: it uses one phase, or will when the decided change is made. `changing`: a change was decided
-    and is not made yet: it gets no current until then.
-    """
-
-    def __init__(self) -> None:
-        self.able = False
-        self.single = self.to_single = self.changing = False
-        self._failed = False
-        self._wanted_since: float | None = None
-        self._changed_at: float | None = None
-
-    @property
-    def is_due(self) -> bool:
-        """Return True if a change is wanted, or decided and not made yet."""
-        return self.changing or self._wanted_since is not None
-
-    @property
-    def narrows(self) -> bool:
-        """Return True if it will use one phase soon: that is wanted, or decided and not made yet."""
-        return not self.single and (self.to_single or self._wanted_since is not None)
-
-    def may_change(self, now: float) -> bool:
-        """Return True if a change could be wanted now."""
-        if self.changing or self._failed or not (self.able or self.single):
-            return False
-        return self._changed_at is None or now >= self._changed_at + DWELL_S
-
-    def set_wanted(self, wanted: bool, now: float, settle_s: float = SETTLE_S) -> None:
-        """Set whether the other number of phases is better now; it is decided after `settle_s`."""
-        if not wanted:
-            self._wanted_since = None
-        elif self._wanted_since is None:
-            self._wanted_since = now
-        elif now >= self._wanted_since + settle_s and self.may_change(now):
-            self.to_single = not self.single
-            self.changing = True
-            self._wanted_since = None
-
-    def on_change_made(self, now: float) -> None:
-        """Note that it holds no current: from now on it is sent the other number."""
-        self.single = self.to_single
-        self.changing = False
-        self._changed_at = now
-
-    def on_failure(self) -> None:
-        """Note that it draws on several phases though it was set to one."""
-        self._failed = True
-        self.reset()
-
-    def reset(self) -> None:
-        """Go back to all phases, as without a car or a link the next one may draw on all."""
-        self.single = self.to_single = self.changing = False
-        self._wanted_since = None
-
-    def on_link_lost(self) -> None:
-        """Clear a failure: another firmware may come with the next link."""
-        self._failed = False
-        self.reset()
-
-
-class FalseEnds:
-    """States without a car, weighed against what the station of an EVSE reports next.
-
-    Some stations report `Available` or `Finishing` while current flows. `are_usual`: its station has done so
-    on its present link; from then on such a state counts where its transaction was reported to end.
-    `is_ignored`: its station reports such a state now, and it does not count.
-    """
-
-    def __init__(self) -> None:
-        self.are_usual = self.is_ignored = False
-        self._ends: deque[float] = deque(maxlen=FALSE_ENDS)
-        """Times (s) of such states since a transaction was reported last."""
-        self._is_over = False
-        """True while its station reports the end of a session whose transaction did not end."""
-        self._end_is_reported = False
-
-    def weigh_state(self, state: EvseState, before: EvseState, now: float) -> EvseState:
-        """Return the state that counts after `before`: `Charging` in place of a false end.
-
-        A car that charges again without a new session never went, nor did one that goes again and again.
-        """
-        if self._is_over and state in WITH_CAR and now <= self._ends[-1] + RETURN_S:
-            self.are_usual = True
-        if state is EvseState.PREPARING:
-            self._end_is_reported = False
-        had_car = before in WITH_CAR or before is EvseState.PREPARING
-        if state not in WITHOUT_CAR or not had_car or self._end_is_reported:
-            self._is_over &= state in ENDED
-            self.is_ignored = False
-            return state
-        self._is_over = before in WITH_CAR and state in ENDED
-        self._ends.append(now)
-        if len(self._ends) == FALSE_ENDS and now <= self._ends[0] + FALSE_ENDS_S:
-            self.are_usual = True
-        self.is_ignored = self.are_usual
-        return EvseState.CHARGING if self.is_ignored else state
-
-    def on_draw(self, now: float) -> None:
-        """Note a report that current flows."""
-        if self._is_over and now > self._ends[-1] + BEFORE_STATE_S:
-            self.are_usual = True
-
-    def on_transaction(self, *, running: bool) -> None:
-        """Note that a transaction was reported to begin or to end."""
-        self._ends.clear()
-        self._is_over = False
-        self._end_is_reported = not running
-        self.is_ignored &= running
-
-
-class FalseZeros:
-    """Reports of no current, weighed against the steps of the offer that the meter above shows.
-
-    Some stations report 0 A whatever their cars draw. `are_usual`: its station does so; its reports of no
-    current then count as none, until it reports some.
-    """
-
-    def __init__(self) -> None:
-        self.are_usual = False
-        self._steps = 0
-        self.tests = 0
-        """Steps that were made for this car to show whether it draws."""
-
-    @property
-    def needs_test(self) -> bool:
-        """Return True if a step of the offer is to show whether the car draws: of few, unless one has."""
-        return not self.are_usual and self.tests < (MOST_ZERO_TESTS if self._steps else ZERO_TESTS)
-
-    def on_step(self, drawn_a: float) -> None:
-        """Note that the meter shows a step of this car, whose station has reported no current yet."""
-        self._steps += drawn_a > DRAWING_A
-        self.are_usual = self._steps >= FALSE_ZEROS
-
-    def on_draw(self) -> None:
-        """Note a report that current flows."""
-        self.are_usual = False
-        self._steps = 0
 
 
 class EvseModel:
@@ -247,45 +64,24 @@ class EvseModel:
         self.goal = DepartureGoal()
         self.switch = PhaseSwitch()
         self.running = False
-        self.has_drawn = False
         self.state_since = now
         """Time of its last change of state (s, monotonic)."""
         self._ends = FalseEnds()
         self._zeros = FalseZeros()
-        self._idle_since: float | None = None
-        self._short_idle_at = -math.inf
-        """Time at which its car last went on after it took nothing for less than a minute (s)."""
-        self._refused_at = -math.inf
-        """Time of the last report that its car takes nothing of an offer (s)."""
         self.reported_phases: tuple[bool, ...] | None = None
         """Station's phases that the last report was taken to be of; None: all that it names, or unknown."""
-        self._has_suspended = False
-        """True if its state has been SuspendedEV since its car came."""
-        self._draws_suspended = False
-        """True if its station has reported a draw while its state was SuspendedEV, on its present link."""
         self._names_no_phases = False
         """True if the last report named no phases."""
-        self._charges_idle = False
-        """True if such a report came while its state was Charging, and none of a draw since."""
-        self._shown_by: float | None = None
-        """Time by which a report is to show that of a car which is idle by its state (s)."""
         self._added_at: float | None = None
         """Time from which on its car may have added phases, since these were shown last (s)."""
         self.phase_tests: PhaseTests | None = None
         """Tests of the cars below the nearest meter that shows its current; None: no meter does."""
-        self.probed_at_s = 0.0
-        """Time in each `PROBE_EVERY_S` at which a full car is probed (s): not all of a site at once."""
         self._phases = LearnedPhases(len(evse.phases))
         self._need = LearnedNeed(evse.min_a, evse.max_a)
         self._minimum = LearnedMinimum(evse.min_a, evse.max_a)
-        self._flips = (-math.inf, -math.inf)
-        """Times at which its car began or ended to draw last by its states."""
+        self.idleness = CarIdleness(self.draw, self._minimum)
         self.phases = self._find_phases()
         """Phases of the site on which its car may draw."""
-
-    def spread_probes(self, number: int) -> None:
-        """Probe its car at another time than those of EVSEs with other numbers, of 60 in a row."""
-        self.probed_at_s = number * PROBE_S % PROBE_EVERY_S
 
     def replace_evse(self, evse: EvseNode) -> None:
         """Use other settings of the EVSE, on as many phases; what was learned of the car stays."""
@@ -321,26 +117,16 @@ class EvseModel:
         """Return True if a cable is plugged in and no transaction is running."""
         return self.state is EvseState.PREPARING and not self.running and not self._is_drawing
 
-    def is_restless(self, now: float) -> bool:
-        """Return True if its states change so often that they show no step of its draw."""
-        return now < max(self._flips[0] + RESTLESS_S, self._short_idle_at + SHORT_IDLE_S)
-
     def changes_at(self, now: float) -> float:
         """Return when its answers change next without an event (s, monotonic); inf: never.
 
         Its draw is not among them: see `ConsumptionTracker.credit_changes_at`.
         """
-        if self._idle_since is None and self.state is not EvseState.PREPARING:
+        if self.idleness.since is None and self.state is not EvseState.PREPARING:
             return self.goal.changes_at
-        moments = [self.goal.changes_at]
+        moments = [self.goal.changes_at, *self.idleness.moments(now)]
         if self.state is EvseState.PREPARING:
             moments.append(self.state_since + AUTHORIZE_S)
-        if self._idle_since is not None:
-            steps_s = (FULL_S, START_PROBE_AT_S, START_PROBE_AT_S + START_PROBE_S)
-            probe_at = self._last_probe(now)
-            moments += [self._idle_since + step_s for step_s in steps_s]
-            moments += (probe_at + self._probe_s(probe_at), probe_at + PROBE_EVERY_S)
-            moments.append(self._shown_by or -math.inf)
         return first_after(now, moments)
 
     @property
@@ -374,7 +160,7 @@ class EvseModel:
         phases = self._phases
         return (
             *(phases.used, phases.known, phases.least, phases.needs_test),
-            *(self._need.cap_a, self.has_drawn, self._idle_since, self._is_drawing),
+            *(self._need.cap_a, self.idleness.has_drawn, self.idleness.since, self._is_drawing),
             self.reports_no_current(now),
         )
 
@@ -408,45 +194,8 @@ class EvseModel:
         )
 
     def takes_nothing(self, now: float) -> bool:
-        """Return True if its car takes nothing of its offer, and is not being probed just now."""
-        if self._idle_since is None or now < self._idle_since + FULL_S:
-            return False
-        if self._is_start_helped(now) or self.is_raised_for_test(now):
-            return False
-        if self._refused_at < self._idle_since and now < (self._shown_by or -math.inf):
-            return False
-        return not self._is_probed(now)
-
-    def _is_probed(self, now: float) -> bool:
-        """Return True if it is the time of the hour to offer its idle car current as to any other."""
-        probe_at = self._last_probe(now)
-        is_first = self._idle_since is not None and probe_at < self._idle_since + FIRST_PROBE_S
-        return not is_first and now < probe_at + self._probe_s(probe_at)
-
-    def _probe_s(self, probe_at: float) -> float:
-        """Return the duration (s) of a probe: where reports are seldom, until one shows what it takes.
-
-        A station that has shown by its state that the car suspends shows its start so, too, unless it has
-        reported a draw in that state.
-        """
-        shows_start = self._has_suspended and not self._draws_suspended
-        shows_start &= self.state in (EvseState.SUSPENDED_EV, EvseState.SUSPENDED_EVSE)
-        if shows_start or self._refused_at >= probe_at:
-            return PROBE_S
-        return max(PROBE_S, PATIENCE * self.draw.report_interval_s)
-
-    def _last_probe(self, now: float) -> float:
-        """Return when a full car was to be probed last (s, monotonic)."""
-        return now - (now - self.probed_at_s) % PROBE_EVERY_S
-
-    def _is_start_helped(self, now: float) -> bool:
-        """Return True if others make room for its start: its car did not charge with the minimum."""
-        needs_more = not self.has_drawn or self.least_a > self.evse.min_a
-        if not needs_more or self._idle_since is None:
-            return False
-        if START_PROBE_AT_S <= now - self._idle_since < START_PROBE_AT_S + START_PROBE_S:
-            return True
-        return now >= self._idle_since + FULL_S and self._is_probed(now)
+        """Return True if its car takes nothing of its offer, and is not offered more just now to find out."""
+        return self.idleness.takes_nothing(now) and not self.is_raised_for_test(now)
 
     @property
     def least_a(self) -> float:
@@ -458,33 +207,16 @@ class EvseModel:
 
         For a car that did not start that is more than the minimum for a while, which it has refused already.
         """
-        return self.need_a(now) if self._is_start_helped(now) else self.least_a
-
-    @property
-    def idle(self) -> bool:
-        """Return True if its car takes nothing of its offer, for however short a time."""
-        return self._idle_since is not None
-
-    def is_unconfirmed(self, now: float) -> bool:
-        """Return True if its car has begun to take nothing by its state, which no report has shown yet."""
-        since = self._idle_since
-        if since is None or self._refused_at >= since or self.is_restless(now):
-            return False
-        return now < since + FULL_S
+        return self.need_a(now) if self.idleness.is_start_helped(now) else self.least_a
 
     def need_a(self, now: float) -> float:
         """Return the most that its car has been seen to use (A per phase), within the EVSE's own bounds."""
-        if self._idle_since is not None and not self._may_go_on(now):
-            is_full = now >= self._idle_since + FULL_S
+        if self.idleness.since is not None and not self.idleness.may_go_on(now):
+            is_full = self.idleness.is_full(now)
             return min(max(self.evse.min_a, START_A), self.evse.max_a) if is_full else self.least_a
         if self.unauthorized or self.unreported:
             return self.evse.min_a
         return self.evse.max_a if self._need.cap_a is None else self._need.cap_a
-
-    def _may_go_on(self, now: float) -> bool:
-        """Return True if its car may go on in a moment, as it did before: each change would be two writes."""
-        since = self._idle_since
-        return since is not None and since < self._short_idle_at + SHORT_IDLE_S and now < since + FULL_S
 
     def likely_draw(self, now: float) -> tuple[PhaseAmps, PhaseAmps] | None:
         """Return the least and the most that its car draws as a rule (A on the site's phases).
@@ -511,8 +243,8 @@ class EvseModel:
         self.switch.on_link_lost()
         self._ends = FalseEnds()
         self._zeros = FalseZeros()
-        self._draws_suspended = False
         self._reset_car()
+        self.idleness.on_link_lost()
         self.draw.start(now)
 
     def holds_nothing(self, now: float) -> None:
@@ -536,58 +268,23 @@ class EvseModel:
             case NeedsSeen():
                 self.goal.set_needs(observation, now)
                 changed = True
-        self._watch_idleness(offered_a, now, is_report=isinstance(observation, DrawSeen))
+        self.idleness.watch(
+            self.state,
+            self.state_since,
+            offered_a,
+            now,
+            is_running=self.running,
+            is_report=isinstance(observation, DrawSeen),
+        )
         self.goal.on_draw(self._drawn_a(), now)
         return changed or before != self._sharing_state(now)
 
     def _sharing_state(self, now: float) -> tuple[bool, bool, bool]:
-        return self.has_demand(now), self.takes_nothing(now), self.idle
+        return self.has_demand(now), self.takes_nothing(now), self.idleness.since is not None
 
     @property
     def _is_drawing(self) -> bool:
         return self.draw.most_loaded_a > DRAWING_A
-
-    def _watch_idleness(self, offered_a: float, now: float, *, is_report: bool) -> None:
-        """Follow for how long the car has taken nothing; weigh the state against the last report.
-
-        A car sleeps on through pauses that we order: SuspendedEVSE is then our own doing. Under an offer it
-        shows, as Preparing does, that the car has not started.
-        """
-        refuses = (
-            self.draw.settled
-            and offered_a >= self.evse.min_a
-            and self.draw.most_loaded_a < IDLE_A
-            and None not in self.draw.report
-        )
-        if self._is_drawing:
-            is_idle = False
-        elif self.state is EvseState.SUSPENDED_EV:
-            is_idle = True
-        elif self.state is EvseState.SUSPENDED_EVSE or (self.state is EvseState.PREPARING and self.running):
-            is_idle = self._idle_since is not None or refuses
-        elif self.state is EvseState.CHARGING:
-            # An offer of 0 A is ours and shows nothing new, nor does the next one before its report. A
-            # station that reports Charging whenever it offers current shows no start by it.
-            since = self._idle_since
-            was_idle = since is not None and (since >= self.state_since or self._charges_idle)
-            is_idle = refuses or (was_idle and not self.draw.unknown(now))
-        else:
-            is_idle = False
-        if is_report and refuses:
-            self._refused_at = now
-            self._charges_idle |= self.is_charging
-        if not is_idle:
-            if self._idle_since is not None and self.has_drawn and now < self._idle_since + FULL_S:
-                self._short_idle_at = now
-            self._idle_since = self._shown_by = None
-        elif self._idle_since is None:
-            self._idle_since = now
-            if self.has_drawn and offered_a >= self.evse.min_a and self.draw.has_just_changed(now):
-                self._minimum.on_stop(offered_a)
-        if self._idle_since is not None and self._shown_by is None and self.draw.report_interval_s:
-            self._shown_by = now + PATIENCE * self.draw.report_interval_s
-        if self._is_drawing:
-            self.has_drawn, self._charges_idle = True, False
 
     def _drawn_a(self) -> float:
         """Return the last report of the phases in use together; a missing one counts as the highest."""
@@ -602,10 +299,7 @@ class EvseModel:
         self.state = state = self._ends.weigh_state(state, before, now)
         if state is before:
             return False
-        if {state, before} == {EvseState.CHARGING, EvseState.SUSPENDED_EV}:  # SuspendedEVSE is our own doing
-            self._flips = (self._flips[1], now)
         self.state_since = now
-        self._has_suspended |= state is EvseState.SUSPENDED_EV
         if state is EvseState.AVAILABLE:
             self.running = False  # the car has gone, whether or not its StopTransaction reached us
             self.switch.reset()
@@ -644,8 +338,6 @@ class EvseModel:
         grown = False
         if self._is_drawing:
             self._added_at = None
-            is_suspended = self.state is EvseState.SUSPENDED_EV and now > self.state_since + BEFORE_STATE_S
-            self._draws_suspended |= is_suspended
             self._ends.on_draw(now)
             self._zeros.on_draw()
         if self.is_charging or self._is_drawing:
@@ -664,14 +356,14 @@ class EvseModel:
     def on_step_seen(self, vote: StepVote, now: float) -> bool:
         """Take in what a step shows of the car's phases and draw; return True if the phases change."""
         if not self.reports_no_current(now):
-            if not self.has_only_zeros:
+            if not self.idleness.has_only_zeros:
                 return self._names_no_phases and self._see_phases(vote)
             self._zeros.on_step(vote.drawn_a)
             if not self._zeros.are_usual:
                 return False
             self.draw.drop_reports()
             self._need.reset()
-            self._idle_since = self._shown_by = None
+            self.idleness.end()
         self.draw.shown_a = (vote.drawn_a, math.inf if vote.takes_all else vote.drawn_a)
         self._added_at = None
         return self._see_phases(vote)
@@ -680,11 +372,6 @@ class EvseModel:
         changed = self._phases.on_step(vote.evidence)
         self.phases = self._find_phases()
         return changed
-
-    @property
-    def has_only_zeros(self) -> bool:
-        """Return True if its station has reported that its car takes nothing, and never a draw."""
-        return self._refused_at > -math.inf and not self.has_drawn
 
     def is_false_zero(self, seen: DrawSeen) -> bool:
         """Return True if a report shows no current where its station reports none whatever flows."""
@@ -732,8 +419,7 @@ class EvseModel:
         if self.phase_tests is None or self.evse.is_dc or self.switch.single:
             return False
         if self._are_zeros_doubted:
-            idle_s = 0.0 if self._idle_since is None else now - self._idle_since
-            return self._zeros.needs_test and idle_s >= START_PROBE_AT_S + START_PROBE_S
+            return self._zeros.needs_test and self.idleness.was_start_helped(now)
         if not (self.is_charging and self._phases.needs_test):
             return False
         return self.reports_no_current(now) or self._names_no_phases
@@ -741,7 +427,7 @@ class EvseModel:
     @property
     def _are_zeros_doubted(self) -> bool:
         """Return True if its state has been Charging while its reports have shown no current."""
-        return self._charges_idle and self.has_only_zeros and not self._zeros.are_usual
+        return self.idleness.charges_idle and self.idleness.has_only_zeros and not self._zeros.are_usual
 
     def is_raised_for_test(self, now: float) -> bool:
         """Return True if it is its turn to be offered more than its minimum, so that it can be tested."""
@@ -762,19 +448,15 @@ class EvseModel:
 
     def shows_by_meter(self, now: float) -> bool:
         """Return True if only the meter above can show what its car draws, or on which phases."""
-        return self.reports_no_current(now) or self.has_only_zeros or self._names_no_phases
+        return self.reports_no_current(now) or self.idleness.has_only_zeros or self._names_no_phases
 
     def reports_no_current(self, now: float) -> bool:
         """Return True if its station has not reported the current of each phase for minutes."""
         return self.draw.reports_none(now)
 
     def _reset_car(self) -> None:
-        self._idle_since = self._shown_by = None
-        self._refused_at = -math.inf
-        self._short_idle_at = -math.inf
-        self.has_drawn = self._charges_idle = False
+        self.idleness.reset(self.state)
         self._zeros.tests = 0
-        self._has_suspended = self.state is EvseState.SUSPENDED_EV
         self.draw.takes_a = 0.0
         self.draw.shown_a = (0.0, math.inf)
         self._added_at = None

@@ -167,7 +167,7 @@ class LearnedPhases:
 
 
 class LearnedMinimum:
-    """Least offer (A per phase) under which the car charges: `least_a`, the EVSE's minimum until it stops.
+    """Least offer (A per phase) under which the car charges: `least_a`, the EVSE's `min_a` until it stops.
 
     A car that charges under one offer and stops when it falls needs more than the lower one for as long as it
     is connected. It is then offered the lowest that has kept it charging, at most `MOST_NEEDED_A`.
@@ -180,7 +180,7 @@ class LearnedMinimum:
 
     def set_bounds(self, min_a: float, max_a: float) -> None:
         """Use another minimum and maximum of the EVSE."""
-        self._min_a, self._max_a = min_a, max_a
+        self.min_a, self._max_a = min_a, max_a
         self._update()
 
     def reset(self) -> None:
@@ -190,7 +190,7 @@ class LearnedMinimum:
         self._update()
 
     def _update(self) -> None:
-        self.least_a = max(self._min_a, min(self._needed_a, self._max_a))
+        self.least_a = max(self.min_a, min(self._needed_a, self._max_a))
 
     def on_draw(self, offered_a: float) -> None:
         """Note that the car charges under a settled offer."""

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from controller.load_management.evse.car_idleness import IDLE_A
 from controller.load_management.evse.consumption import is_possible, on_site_phases, on_wired_phases
-from controller.load_management.evse.evse_model import CONDUCTING, IDLE_A
+from controller.load_management.evse.evse_model import CONDUCTING
 from controller.load_management.site_tree import ZERO, EvseNode, PhaseAmps, SiteTree
 from controller.model.observations import (
     DrawSeen,

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from msgspec import structs
 
-from controller.load_management.evse.evse_model import (
+from controller.load_management.evse.car_idleness import (
     FIRST_PROBE_S,
     FULL_S,
     PROBE_EVERY_S,
@@ -16,8 +16,8 @@ from controller.load_management.evse.evse_model import (
     START_A,
     START_PROBE_AT_S,
     START_PROBE_S,
-    EvseModel,
 )
+from controller.load_management.evse.evse_model import EvseModel
 from controller.model.observations import DrawSeen, EvseState, StateSeen, TransactionSeen
 from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid, make_station
 
@@ -42,7 +42,7 @@ def test_evse_model_car_without_draw_is_full_after_minute() -> None:
 @pytest.mark.parametrize("hours", [1, 2])
 def test_evse_model_full_car_is_probed_at_its_time_of_each_hour(at_s: float, hours: int) -> None:
     model = EvseModel(make_station("A").evse, 0.0)
-    model.probed_at_s = at_s
+    model.idleness.probed_at_s = at_s
     model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, 100.0)
     begins = hours * PROBE_EVERY_S + at_s
     takes_nothing = [model.takes_nothing(begins + after) for after in (-1, 0, PROBE_S - 1, PROBE_S)]
@@ -115,7 +115,7 @@ def test_evse_model_car_without_offer_is_not_idle() -> None:
     model.on_observation(TransactionSeen(1, True), 0.0, 80.0)
     model.on_observation(StateSeen(1, EvseState.SUSPENDED_EVSE), 0.0, 100.0)
     model.on_observation(DrawSeen(1, (0.0, 0.0, 0.0)), 0.0, 110.0)
-    assert not model.idle
+    assert model.idleness.since is None
 
 
 def scene(limit_a: float, full_cars: int, fallback_a: float = 6.0) -> SiteHarness:

@@ -9,9 +9,9 @@ import pytest
 
 from controller.load_management.allocation.allocator import ALL_IT_CAN_TAKE, FIRST_PLACE, Allocation
 from controller.load_management.allocation.headroom import Headroom
+from controller.load_management.evse.car_idleness import FULL_S
 from controller.load_management.evse.due_evses import DueQueues
 from controller.load_management.evse.evse_controller import EvseController
-from controller.load_management.evse.evse_model import FULL_S
 from controller.load_management.evse.limit_delivery import LimitDelivery
 from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
 from controller.model.observations import (

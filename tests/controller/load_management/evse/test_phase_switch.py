@@ -9,7 +9,7 @@ import pytest
 
 from controller.chargers.quirks import Quirk
 from controller.load_management.events import QuirkSelected
-from controller.load_management.evse.evse_model import DWELL_S, SETTLE_S, PhaseSwitch
+from controller.load_management.evse.phase_switch import DWELL_S, SETTLE_S, PhaseSwitch
 from controller.load_management.metering.fuse_curve import MOTOR_S
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef, ProfilesTouched
