@@ -53,11 +53,6 @@ class CardList:
         """Return the card with this label, else with this token; None if there is none."""
         return self._by_label.get(name.lower()) or self.find_card(name)
 
-    def find_label(self, token: str) -> str:
-        """Return the label of a token's card; empty if there is none."""
-        card = self.find_card(token)
-        return "" if card is None else card.label
-
     def authorize(self, version: Version, token: IdToken | None, utc: float) -> str:
         """Return the authorization status of a token; `token` None: the message names none."""
         unknown = "Invalid" if version is Version.V16 else "Unknown"

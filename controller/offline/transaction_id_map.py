@@ -147,22 +147,11 @@ class TransactionIdMap:
         """Return the station's ids of the transactions that `mark_over` has noted."""
         return tuple(self._over)
 
-    def backend_id(self, own: int) -> int | None:
-        """Return the backend's id; None if it is not known."""
-        return self._theirs.get(own)
-
     def station_id(self, theirs: int) -> int | None:
         """Return the station's id; None if it is not known."""
         return self._own.get(theirs)
 
     # -- messages -----------------------------------------------------------------------------------
-
-    def waits_for_backend_id(self, action: str, payload: bytes) -> bool:
-        """Return True if a message names a transaction that the backend has not numbered yet."""
-        path = _UP.get(action)
-        if path is None or None not in self._theirs.values():
-            return False
-        return any(own in self._theirs and self._theirs[own] is None for own in integers_at(payload, path))
 
     def translate_for_backend(self, action: str, payload: bytes) -> bytes | IdRewriteError:
         """Return a station's message with the backend's ids. An unknown id passes."""

@@ -52,17 +52,6 @@ class CertificateHash(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
         return self.serial_number.lower().lstrip("0")
 
 
-def hash_certificate(certificate: x509.Certificate, issuer: x509.Certificate) -> CertificateHash:
-    """Identify a certificate by SHA-256."""
-    name, key = _issuer_hashes(issuer, "SHA256")
-    return CertificateHash(
-        hash_algorithm="SHA256",
-        issuer_name_hash=name,
-        issuer_key_hash=key,
-        serial_number=f"{certificate.serial_number:x}",
-    )
-
-
 def sign_status(
     issuer: x509.Certificate,
     key: ec.EllipticCurvePrivateKey,

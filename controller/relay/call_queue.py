@@ -23,7 +23,6 @@ import math
 import msgspec
 
 from controller.chargers.capability_discovery import ANSWER_WAIT_S
-from controller.ocpp.frames import Call
 from controller.profiles.arbiter import ProfileDecision
 
 QUEUE_DEPTH = 32
@@ -370,11 +369,6 @@ class CallQueue:
             self._sent_at, self._answer_by = overtaken.sent_at, overtaken.answer_by
         self.deadline = self._first_answer_by()
         return left
-
-
-def make_pending(frame: Call) -> PendingCall:
-    """Return a peer's CALL as it goes into a queue."""
-    return PendingCall(frame.id, frame.action, frame.text, frame.payload)
 
 
 def _is_from(call: PendingCall, origin: str) -> bool:

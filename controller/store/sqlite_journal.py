@@ -129,11 +129,6 @@ class SqliteJournal:
         query = "SELECT place, kind, key, value FROM entries WHERE kind = ? AND place > ? ORDER BY place"
         return self._entries(query, (kind, after))
 
-    def restore_file(self) -> None:
-        """Write the file anew if it was removed or replaced. Raises StoreError."""
-        with self._lock, self._errors():
-            self._restore_file()
-
     def close(self) -> None:
         """Close the file."""
         with self._lock, self._read_lock:

@@ -13,7 +13,6 @@ import trio
 from msgspec.structs import replace
 
 from controller.config.schema import CardConfig, Config
-from controller.model.observations import EvseRef
 from controller.ocpp.frames import Version
 from controller.ocpp.id_tokens import IdToken
 from controller.services.machine.clock_state import is_synchronised
@@ -145,12 +144,6 @@ class SessionLedger:
             for each in recorder.running
         ]
         return sorted(found, key=lambda each: each.started_at)
-
-    def find_running(self, ref: EvseRef) -> ChargingSession | None:
-        """Return the newest session that runs at an EVSE; None if there is none."""
-        known = self._recorders.get(ref.station)
-        found = [each for each in known[1].running if each.evse == ref.evse] if known is not None else []
-        return max(found, key=lambda each: each.started_at, default=None)
 
     def ended(self, first_month: str, last_month: str) -> list[ChargingSession]:
         """Return the ended sessions that began in these months (UTC, like "2026-11"). Raises StoreError."""

@@ -279,6 +279,3 @@ def test_transaction_gets_number_of_own_that_is_saved_with_it() -> None:
         NewestTransactionId("CS01", "csms", numbers[0]),
         TransactionMapped("CS01", "csms", numbers[0], None),
     )
-    assert scenario.ids.waits_for_backend_id(
-        "StopTransaction", json.dumps(STOP | {"transactionId": numbers[0]}).encode()
-    )

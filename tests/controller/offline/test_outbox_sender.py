@@ -161,7 +161,7 @@ def test_next_link_waits_for_late_answer_and_continues() -> None:
     assert scenario.sender.on_late_result("unknown", b"{}", scenario.now) is None
     late = scenario.sender.on_late_result(start.id, json.dumps(STARTED).encode(), scenario.now)
     assert late is not None
-    assert scenario.ids.backend_id(OWN) == 70
+    assert scenario.ids.station_id(70) == OWN
     scenario.receive_call("StopTransaction")
     assert scenario.sender.deadline is None
 

@@ -158,23 +158,20 @@ def test_foreign_transaction_number_stops_no_other_transaction() -> None:
     )
 
 
-def test_message_waits_until_id_is_known() -> None:
+def test_transaction_id_map_own_id_is_translated_once_backend_has_numbered_it() -> None:
     ids = TransactionIdMap("CS01", "csms")
     own, _ = ids.allocate_id(UTC)
     stop = _payload(transactionId=own)
-    assert ids.waits_for_backend_id("StopTransaction", stop)
-    assert not ids.waits_for_backend_id("StopTransaction", _payload(transactionId=-1))
-    assert not ids.waits_for_backend_id("StatusNotification", stop)
+    assert ids.translate_for_backend("StopTransaction", stop) == stop
     assert ids.set_backend_id(own, 42) == [TransactionMapped("CS01", "csms", own, 42)]
-    assert not ids.waits_for_backend_id("StopTransaction", stop)
-    assert (ids.backend_id(own), ids.station_id(42)) == (42, own)
+    assert ids.translate_for_backend("StopTransaction", stop) == _payload(transactionId=42)
+    assert ids.station_id(42) == own
 
 
 def test_messages_of_never_delivered_start_are_dropped() -> None:
     ids = TransactionIdMap("CS01", "csms")
     own, _ = ids.allocate_id(UTC)
     assert ids.end_transaction(own) == [TransactionUnmapped("CS01", "csms", own)]
-    assert not ids.waits_for_backend_id("StopTransaction", _payload(transactionId=own))
     assert ids.end_transaction(own) == []
 
 
@@ -208,8 +205,8 @@ def test_id_map_is_restored_from_its_records() -> None:
     ]
     ids = TransactionIdMap("CS01", "csms")
     ids.restore(records)
-    assert ids.waits_for_backend_id("StopTransaction", _payload(transactionId=FIRST_ID + 5))
-    assert [ids.backend_id(own) for own in (8, 1, 3)] == [9, None, None]
+    assert [ids.is_known(own) for own in (FIRST_ID + 5, 8, 1, 3)] == [True, True, False, False]
+    assert ids.station_id(9) == 8
     assert ids.allocate_id(0.0)[0] == FIRST_ID + 6
 
 

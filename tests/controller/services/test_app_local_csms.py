@@ -14,7 +14,6 @@ from trio_websocket import open_websocket_url
 
 from controller.config import Config
 from controller.local_csms.csms_records import LocalTransactionStored
-from controller.model.observations import EvseRef
 from controller.services import app
 from controller.services.app import App
 from controller.session_ledger.charging_session import month_of
@@ -95,8 +94,7 @@ async def test_app_local_csms_transaction_over_restart_is_one_session(tmp_path: 
     config = home(tmp_path)
     async with running(config) as controller, connect_station(controller) as station:
         number = await begin(station)
-        found = controller.sessions.find_running(EvseRef("CS01", 1))
-        assert found is not None
+        (found,) = controller.sessions.running()
         assert (found.card.label, found.card.priority_class) == ("Anna", "vip")
     async with running(config) as controller, connect_station(controller) as station:
         assert [each.transaction for each in controller.sessions.running()] == [str(number)]

@@ -32,7 +32,6 @@ from controller.pki.certificate_ledger import (
 from controller.pki.certificate_messages import StationCertificateScope
 from controller.pki.certificate_profiles import Purpose
 from controller.pki.certificate_requests import RequestContent, build_request
-from controller.pki.certificate_status import hash_certificate
 from controller.pki.issuance import Applicant
 from controller.pki.object_ids import ObjectIds
 from controller.services import app
@@ -181,7 +180,6 @@ async def test_station_certificates_owner_does_not_touch_what_site_ca_manages(tm
         await link.send_message('[3,"0",{"currentTime":"2026-11-27T00:00:00Z"}]')
         await station.receive()
         root = x509.load_pem_x509_certificate(site.ca.root_pem())
-        own = hash_certificate(root, root)
         refused = [
             ("CertificateSigned", {"certificateChain": "x"}, "Rejected"),
             (
@@ -189,7 +187,7 @@ async def test_station_certificates_owner_does_not_touch_what_site_ca_manages(tm
                 {"certificateType": "CSMSRootCertificate", "certificate": "x"},
                 "Rejected",
             ),
-            ("DeleteCertificate", {"certificateHashData": json.loads(encoded(own))}, "Failed"),
+            ("DeleteCertificate", {"certificateHashData": hash_certificate(root, root)}, "Failed"),
         ]
         for number, (action, payload, status) in enumerate(refused):
             await link.send_message(json.dumps([2, f"r{number}", action, payload]))
@@ -210,14 +208,21 @@ def install(kind: str) -> dict[str, str]:
     return {"certificateType": kind, "certificate": "x"}
 
 
-def encoded(subject: Any) -> str:
-    return msgspec.json.encode(subject).decode()
+def hash_certificate(certificate: x509.Certificate, issuer: x509.Certificate) -> dict[str, str]:
+    """Return CertificateHashDataType as another program computes it."""
+    request = ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, hashes.SHA256()).build()
+    return {
+        "hashAlgorithm": "SHA256",
+        "issuerNameHash": request.issuer_name_hash.hex(),
+        "issuerKeyHash": request.issuer_key_hash.hex(),
+        "serialNumber": f"{request.serial_number:x}",
+    }
 
 
 async def test_station_status_query_is_answered_by_site_ca(tmp_path: Path) -> None:
     async with running(tmp_path) as site, site.connect_station() as station:
         issuing = site.ca.authorities()[0]
-        subject = json.loads(encoded(hash_certificate(site.leaf(), issuing)))
+        subject = hash_certificate(site.leaf(), issuing)
         subject["responderURL"] = "https://example.org"
         await station.send("1", "GetCertificateStatus", {"ocspRequestData": subject})
         answer = (await station.receive())[2]
@@ -315,8 +320,7 @@ def earlier_ca(folder: Path) -> CaFolder:
 
 def root_hash(ca: CaFolder) -> dict[str, str]:
     root = x509.load_pem_x509_certificate(ca.root_pem())
-    found: dict[str, str] = json.loads(encoded(hash_certificate(root, root)))
-    return found
+    return hash_certificate(root, root)
 
 
 @pytest.mark.parametrize("version", list(Version))
@@ -381,9 +385,9 @@ def test_root_of_public_ca_that_listener_needs_may_not_be_deleted(tmp_path: Path
     ca = earlier_ca(tmp_path)
     server = Applicant(id="gateway", purpose=Purpose.CONTROLLER, hosts=("127.0.0.1",))
     scope = StationCertificateScope((), identity_chain(ca, server))
-    needed = encoded({"certificateHashData": root_hash(ca)}).encode()
+    needed = msgspec.json.encode({"certificateHashData": root_hash(ca)})
     assert scope.refuse_command("DeleteCertificate", needed) == b'{"status":"Failed"}'
-    other = encoded({"certificateHashData": root_hash(ca) | {"issuerNameHash": "ab" * 32}}).encode()
+    other = msgspec.json.encode({"certificateHashData": root_hash(ca) | {"issuerNameHash": "ab" * 32}})
     assert scope.refuse_command("DeleteCertificate", other) is None
 
 
