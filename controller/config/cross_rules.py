@@ -15,6 +15,7 @@ from controller.config.meter_rules import check_meters
 from controller.config.overlay_rules import check_overlay
 from controller.config.schema import Config
 from controller.config.value_rules import check_values
+from controller.model.deadlines import RENEW_AT
 from controller.tomlcheck.diagnostics import Problem, defined_already
 from drivers.coded_text import coded
 
@@ -133,7 +134,7 @@ def _stations(config: Config) -> Iterator[Problem]:
 
 def _times(config: Config) -> Iterator[Problem]:
     chosen = config.load_management
-    if chosen.lease_s <= 2 * chosen.tick_s:  # leases are renewed at half their life, by a tick
+    if RENEW_AT * chosen.lease_s + chosen.tick_s >= chosen.lease_s:
         yield Problem(
             ("load_management", "lease_s"),
             coded(
@@ -141,5 +142,5 @@ def _times(config: Config) -> Iterator[Problem]:
                 lease_s=f"{chosen.lease_s:g}",
                 tick_s=f"{chosen.tick_s:g}",
             ),
-            coded("set lease_s to more than twice tick_s"),
+            coded("set lease_s to more than three times tick_s"),
         )

@@ -22,6 +22,7 @@ from controller.config.schema import (
     DimmingSourceConfig,
     MeterConfig,
 )
+from controller.model.section_14a import DEVICE_W
 from controller.tomlcheck.diagnostics import Problem, defined_already, unknown_name
 from controller.tomlcheck.positions import DataPath
 from drivers.coded_text import coded, join_or
@@ -342,6 +343,7 @@ def _ways_in(config: Config) -> Iterator[Problem]:
 def find_dimming_hints(config: Config) -> Iterator[Problem]:
     """Find settings with which a command is lost, noticed late, or a fault taken for one."""
     yield from _ways_in(config)
+    yield from _controllable_evses(config)
     dimming = config.dimming
     if dimming is None:
         return
@@ -388,6 +390,32 @@ def find_dimming_hints(config: Config) -> Iterator[Problem]:
                 ),
                 coded("write a few intervals of its module, e.g. 5 (s)"),
             )
+
+
+def _controllable_evses(config: Config) -> Iterator[Problem]:
+    """Find controllable EVSEs that nothing can dim, or that the law does not know as such."""
+    for index, station in enumerate(config.station):
+        for number, evse in enumerate(station.evse):
+            if not evse.is_controllable:
+                continue
+            path: DataPath = ("station", index, "evse", number, "steuve")
+            if config.dimming is None:
+                yield Problem(
+                    path,
+                    coded("no limit source can dim it"),
+                    coded("add [dimming] with a [[dimming.source]]"),
+                )
+            watts = evse.max_a * len(evse.phases) * config.site.voltage
+            if evse.max_kw is None and watts <= DEVICE_W:
+                yield Problem(
+                    path,
+                    coded(
+                        "draws at most {watts} kW, and section 14a begins above 4.2 kW",
+                        watts=f"{watts / 1000:.1f}",
+                    ),
+                    coded("compare max_a and phases with the station, or leave out steuve"),
+                    depends_on=("station", index, "evse", number, "max_a"),
+                )
 
 
 def _connection_point(dimming: DimmingConfig) -> Iterator[Problem]:

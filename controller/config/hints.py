@@ -18,12 +18,6 @@ from controller.config.value_rules import find_value_hints
 from controller.tomlcheck.diagnostics import Problem
 from drivers.coded_text import coded
 
-SHORT_LEASE_S, LONG_LEASE_S = 60.0, 3600.0
-"""Leases are renewed at half their life (s)."""
-
-CONTROLLABLE_ABOVE_W = 4200.0
-"""Power above which a device is controllable under section 14a EnWG (BNetzA BK6-22-300)."""
-
 
 def find_hints(config: Config) -> list[Problem]:
     """Return the hints of a configuration."""
@@ -31,7 +25,6 @@ def find_hints(config: Config) -> list[Problem]:
         *_stations(config),
         *_signing(config),
         *_circuits(config),
-        *_leases(config),
         *find_address_hints(config),
         *find_value_hints(config),
         *find_meter_hints(config),
@@ -87,46 +80,6 @@ def _stations(config: Config) -> Iterator[Problem]:
                         "unknown"
                     ),
                 )
-            if evse.is_controllable and config.dimming is None:
-                yield Problem(
-                    ("station", index, "evse", number, "steuve"),
-                    coded("no limit source can dim it"),
-                    coded("add [dimming] with a [[dimming.source]]"),
-                )
-            watts = evse.max_a * len(evse.phases) * config.site.voltage
-            if evse.is_controllable and evse.max_kw is None and watts <= CONTROLLABLE_ABOVE_W:
-                yield Problem(
-                    ("station", index, "evse", number, "steuve"),
-                    coded(
-                        "draws at most {watts} kW, and section 14a begins above 4.2 kW",
-                        watts=f"{watts / 1000:.1f}",
-                    ),
-                    coded("compare max_a and phases with the station, or leave out steuve"),
-                    depends_on=("station", index, "evse", number, "max_a"),
-                )
-
-
-def _leases(config: Config) -> Iterator[Problem]:
-    """Find leases that outlive the controller for long, and those that wear out the stations' memory."""
-    lease_s = config.load_management.lease_s
-    if lease_s > LONG_LEASE_S:
-        yield Problem(
-            ("load_management", "lease_s"),
-            coded(
-                "stations keep their last limit for {lease_s} h without the controller",
-                lease_s=f"{lease_s / 3600:.3g}",
-            ),
-            coded("write some minutes, e.g. 180 (s); fallback_a then applies"),
-        )
-    elif lease_s < SHORT_LEASE_S:
-        yield Problem(
-            ("load_management", "lease_s"),
-            coded(
-                "each station stores a new limit every {lease_s} s, which wears out its flash memory",
-                lease_s=f"{lease_s / 2:g}",
-            ),
-            coded("write some minutes, e.g. 180 (s)"),
-        )
 
 
 def _signing(config: Config) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from controller.model.section_14a import DEVICE_W
 from controller.ocpp.actions import OBSERVED
 from controller.ocpp.frames import Version
 from drivers.coded_text import coded
@@ -784,7 +785,7 @@ class DimmingConfig(_Table, frozen=True, kw_only=True):
     Example: "DE0001234567800000000000000000001"."""
     count: Literal["evse", "circuit", "one"] = "evse"
     """Unit that counts as one device for the grid operator: each EVSE, those of a circuit, or all."""
-    failsafe_w: Annotated[float, Meta(ge=0, le=1e8, extra={"unit": "W"})] = 4200.0
+    failsafe_w: Annotated[float, Meta(ge=0, le=1e8, extra={"unit": "W"})] = DEVICE_W
     """Limit when a source is lost."""
     failsafe_duration_s: Annotated[float, Meta(ge=7200, le=86_400, extra={"unit": "s"})] = 7200.0
     """Duration of the failsafe value."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from controller.config.clock_rules import find_clock_hints
 from controller.config.schema import Config, StationConfig
+from controller.model.deadlines import RENEW_AT
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 from drivers.coded_text import coded
@@ -35,6 +36,9 @@ SELDOM_PUBLISHED_S = 300.0
 OFTEN_REPORTED_S, SELDOM_REPORTED_S = 5.0, 300.0
 """Intervals of meter values that stations cannot keep, and after which a car's draw is unknown (s)."""
 
+SHORT_LEASE_S, LONG_LEASE_S = 60.0, 3600.0
+"""Leases that wear out the stations' memory, and that outlive the controller for long (s)."""
+
 _FOR_ABSENCE = {"grace_s": "grace", "authorise_when_away": "autonomous", "stop_unauthorised": "autonomous"}
 """Keys that only one value of `when_backend_away` uses."""
 
@@ -43,6 +47,7 @@ def find_timing_hints(config: Config) -> Iterator[Problem]:
     """Find times and rates that are possible, but unusual, or that nothing uses."""
     yield from _ping(("listen", "ping_s"), config.listen.ping_s)
     yield from _listener(config)
+    yield from _leases(config)
     for index, station in enumerate(config.station):
         path: DataPath = ("station", index)
         if station.ping_s is not None:
@@ -51,6 +56,29 @@ def find_timing_hints(config: Config) -> Iterator[Problem]:
     yield from _meters(config)
     yield from _reports(config)
     yield from find_clock_hints(config)
+
+
+def _leases(config: Config) -> Iterator[Problem]:
+    """Find leases that outlive the controller for long, and those that wear out the stations' memory."""
+    lease_s = config.load_management.lease_s
+    if lease_s > LONG_LEASE_S:
+        yield Problem(
+            ("load_management", "lease_s"),
+            coded(
+                "stations keep their last limit for {lease_s} h without the controller",
+                lease_s=f"{lease_s / 3600:.3g}",
+            ),
+            coded("write some minutes, e.g. 300 (s); fallback_a then applies"),
+        )
+    elif lease_s < SHORT_LEASE_S:
+        yield Problem(
+            ("load_management", "lease_s"),
+            coded(
+                "each station stores a new limit every {lease_s} s, which wears out its flash memory",
+                lease_s=f"{RENEW_AT * lease_s:.3g}",
+            ),
+            coded("write some minutes, e.g. 300 (s)"),
+        )
 
 
 def _reports(config: Config) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from controller.config.address_rules import check_hosts_and_urls
 from controller.config.clock_rules import check_time_zone
 from controller.config.schema import Config
 from controller.config.web_rules import check_mqtt, check_web, check_webhooks, find_web_hints
+from controller.model.section_14a import DEVICE_W
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 from drivers.coded_text import coded
@@ -20,8 +21,6 @@ LEAST_CHARGING_A = 6.0
 """The lowest current of a control pilot (IEC 61851-1, table A.7)."""
 MOST_AC_A = 80.0
 """The highest current of a control pilot (IEC 61851-1, table A.7)."""
-DEVICE_W = 4200.0
-"""Least power that a grid operator leaves a controllable device (BNetzA BK6-22-300)."""
 LEAST_W = 100.0
 """A lower limit in watts is most likely one in kilowatts."""
 KILOWATTS_OF_A = {

@@ -10,8 +10,9 @@ import msgspec
 
 from controller.dimming.digital_inputs import DigitalInputsSettings
 from controller.dimming.dimming_limits import SourceFailsafe, SourceLimit
-from controller.dimming.pmin import Counting, device_count, device_minimum_w, minimum_w
+from controller.dimming.pmin import Counting, device_count, minimum_w
 from controller.model.observations import EvseRef
+from controller.model.section_14a import DEVICE_W
 
 ControllableEvses = dict[EvseRef, str]
 """Controllable EVSEs with their circuits."""
@@ -78,7 +79,7 @@ class DimmingSettings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if source is None or not source.minimum or limit.watts is None:
             return limit
         if limit.evse is not None:
-            return msgspec.structs.replace(limit, watts=max(limit.watts, device_minimum_w()))
+            return msgspec.structs.replace(limit, watts=max(limit.watts, DEVICE_W))
         watts = max(limit.watts, self.minimum_w)
         one, two, three = _phases_raised(limit, self.minimum_w)
         return msgspec.structs.replace(limit, watts=watts, phases_w=(one, two, three))

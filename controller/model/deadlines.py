@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+RENEW_AT = 2 / 3
+"""Part of a lease after which it is renewed."""
+
 
 def earliest(*times: float | None) -> float | None:
     """Return the first of these times (s); None if there is none."""

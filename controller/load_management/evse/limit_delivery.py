@@ -28,7 +28,7 @@ from controller.load_management.events import SetLimit
 from controller.load_management.evse.departure_goal import GoalMemory
 from controller.load_management.evse.learned_values import REACTION_S, LearnedResponse
 from controller.load_management.site_tree import EvseNode
-from controller.model.deadlines import first_after
+from controller.model.deadlines import RENEW_AT, first_after
 from controller.model.rate_limits import Backoff
 from controller.model.statements import Statement, StatementCode
 from controller.profiles.limit_profiles import LimitKind
@@ -41,8 +41,6 @@ STEP_A = 3.0
 """Smallest rise that is sent right after the last lease; it falls to nothing until the renewal."""
 SMALL_CUT_A = 2.0
 """Cuts below this wait for the renewal where no EVSE needs their room (`CutTiming.IF_LARGE`)."""
-RENEW_AT = 2 / 3
-"""Part of a lease after which it is renewed."""
 LOW_LEASE_S = 900.0
 """Length of a lease that is not above the fallback: its end allows no less, so it may be long."""
 NOISE_A = 0.05

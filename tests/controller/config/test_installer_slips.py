@@ -1253,9 +1253,9 @@ HINTS = [
     ),
     (
         "[load_management]",
-        {"lease_s": "12"},
-        "load_management.lease_s: each station stores a new limit every 6 s, which wears out "
-        "its flash memory; write some minutes, e.g. 180 (s)",
+        {"lease_s": "24"},
+        "load_management.lease_s: each station stores a new limit every 16 s, which wears out "
+        "its flash memory; write some minutes, e.g. 300 (s)",
     ),
     (
         "[[circuit]]#1",

@@ -8,44 +8,29 @@ from controller.dimming.pmin import (
     SIMULTANEITY,
     Counting,
     device_count,
-    device_minimum_w,
     grid_draw_w,
     minimum_w,
 )
 
 
 @pytest.mark.parametrize(
-    ("devices", "heat_w", "minimum"),
+    ("devices", "minimum"),
     [
-        (0, [], 0),
-        (1, [], 4200),
-        (2, [], 7560),
-        (3, [], 10_500),
-        (4, [], 13_020),
-        (5, [], 15_120),
-        (6, [], 16_800),
-        (7, [], 18_060),
-        (8, [], 18_900),
-        (9, [], 19_320),
-        (20, [], 40_110),
-        # Heat pumps above 11 kW keep 0.4 of their power in place of the first 4.2 kW.
-        (1, [20_000], 8000),
-        (1, [11_000], 4200),  # not above it
-        (2, [20_000], 11_360),
-        (3, [12_000, 15_000], 17_100),  # 10 800 + 2 x 0.75 x 4200
-        (9, [11_500], 19_720),  # 4600 + 8 x 0.45 x 4200
-        (20, [30_000, 8000], 47_910),  # 12 000 + 19 x 0.45 x 4200
+        (0, 0),
+        (1, 4200),
+        (2, 7560),
+        (3, 10_500),
+        (4, 13_020),
+        (5, 15_120),
+        (6, 16_800),
+        (7, 18_060),
+        (8, 18_900),
+        (9, 19_320),
+        (20, 40_110),
     ],
 )
-def test_pmin_minimum_behind_energy_management_system(
-    devices: int, heat_w: list[float], minimum: float
-) -> None:
-    assert minimum_w(devices, heat_w) == pytest.approx(minimum)
-
-
-@pytest.mark.parametrize(("heat_w", "minimum"), [(None, 4200), (9000, 4200), (11_000, 4200), (20_000, 8000)])
-def test_minimum_under_direct_control(heat_w: float | None, minimum: float) -> None:
-    assert device_minimum_w(heat_w) == minimum
+def test_pmin_minimum_behind_energy_management_system(devices: int, minimum: float) -> None:
+    assert minimum_w(devices) == pytest.approx(minimum)
 
 
 def test_minimum_rises_with_each_device() -> None:

@@ -20,7 +20,6 @@ from controller.load_management.evse.limit_delivery import (
     LOW_LEASE_S,
     MOST_PENDING,
     RAMP_S,
-    RENEW_AT,
     REST_AFTER_CUT_S,
     RETRY,
     SMALL_CUT_A,
@@ -29,6 +28,7 @@ from controller.load_management.evse.limit_delivery import (
     LimitDelivery,
 )
 from controller.load_management.site_tree import EvseNode
+from controller.model.deadlines import RENEW_AT
 from controller.model.observations import EvseRef
 from controller.profiles.limit_profiles import LimitKind
 
