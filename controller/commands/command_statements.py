@@ -80,13 +80,13 @@ def _token(command: commands.CreateToken) -> Statement:
 _MESSAGE = {"name": "station", "count": "number", "detail": "backend"}
 
 _DESCRIBED: dict[type[commands.SiteCommand], Callable[[Any], Statement]] = {
-    commands.PauseEvse: _of_evse(StatementCode.PAUSED_BY_ORDER, duration_s="duration_s"),
-    commands.ResumeEvse: _of_evse(StatementCode.RESUMED_BY_ORDER),
+    commands.PauseEvse: _of_evse(StatementCode.PAUSED_BY_PERSON, duration_s="duration_s"),
+    commands.ResumeEvse: _of_evse(StatementCode.RESUMED_BY_PERSON),
     commands.LimitEvse: _of_evse(
-        StatementCode.LIMITED_BY_ORDER, current_a="limit_a", duration_s="duration_s"
+        StatementCode.LIMITED_BY_PERSON, current_a="limit_a", duration_s="duration_s"
     ),
     commands.PrioritizeEvse: _of_evse(StatementCode.PRIORITIZED, count="priority", duration_s="duration_s"),
-    commands.BoostEvse: _of_evse(StatementCode.BOOSTED_BY_ORDER, duration_s="duration_s"),
+    commands.BoostEvse: _of_evse(StatementCode.BOOSTED_BY_PERSON, duration_s="duration_s"),
     commands.SetDeparture: _departure,
     commands.SetDepartures: _departures,
     commands.SetPrices: _prices,

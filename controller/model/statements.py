@@ -302,11 +302,11 @@ class StatementCode(enum.StrEnum):
     NOT_DONE = "not-done", "not done: {cause} ({detail})"
 
     # Commands of people and programs, in events
-    PAUSED_BY_ORDER = "order-pause", "{name} paused for {duration_s}"
-    RESUMED_BY_ORDER = "order-resume", "{name} resumed"
-    LIMITED_BY_ORDER = "order-limit", "{name} limited to {current_a} for {duration_s}"
+    PAUSED_BY_PERSON = "order-pause", "{name} paused for {duration_s}"
+    RESUMED_BY_PERSON = "order-resume", "{name} resumed"
+    LIMITED_BY_PERSON = "order-limit", "{name} limited to {current_a} for {duration_s}"
     PRIORITIZED = "order-prioritize", "{name} served with priority {count} for {duration_s}"
-    BOOSTED_BY_ORDER = "order-boost", "{name} boosted for {duration_s}"
+    BOOSTED_BY_PERSON = "order-boost", "{name} boosted for {duration_s}"
     DEPARTURE_SET = "order-departure", "{name}: {energy_wh} needed within {duration_s}"
     DEPARTURES_SET = "order-departures", "planned departures set by a program: {count}"
     PRICES_SET = "order-prices", "prices of energy set by a program: {count}"

@@ -40,15 +40,15 @@ const can = (command) => state.me?.commands.includes(command) ?? false;
 const stationOf = (id) => state.status.stations.find((station) => station.id === id);
 const overrideOf = (evse) => stationOf(evse.station)?.overrides.find((each) => each.evse === evse.evse);
 const runningAt = (evse) => state.sessions.find((each) => each.station === evse.station && each.evse === evse.evse && each.ended === null);
-const overrideText = (each) => text("orderUntil", { kind: text(`kind.${each.kind}`, { value: each.value }), time: moment(each.until), by: each.by });
+const overrideText = (each) => text("overrideUntil", { kind: text(`kind.${each.kind}`, { value: each.value }), time: moment(each.until), by: each.by });
 const isMeasured = (circuit) => Boolean(circuit.measured_a) && circuit.meter_quality === "good";
 // The load beside the EVSEs; without good readings it is the highest of the time before, or that of the configuration.
 const baseLoadText = (circuit) => `${phaseAmps(circuit.base_a)}${isMeasured(circuit) ? "" : ` (${text("assumed")})`}`;
 const possible = (circuit, phase) => circuit.base_a[phase] + circuit.booked_a[phase];
 
 const durations = () => select([[900, text("minutes", { count: 15 })], [3600, text("hours", { count: 1 })], [14400, text("hours", { count: 4 })], [43200, text("hours", { count: 12 })], [86400, text("hours", { count: 24 })], [604800, text("days", { count: 7 })]].map(([value, label]) => [String(value), label]), "14400");
-// What can be ordered for an EVSE: [command, label, extra inputs].
-const ORDERS = [
+// Commands for an EVSE: [command, label, extra inputs].
+const EVSE_COMMANDS = [
   ["station.pause", "pause", () => [["duration_s", text("duration"), durations(), readNumber]]],
   ["station.limit", "limitAction", () => [["limit_a", text("amps"), numberInput(10, 0, 1000, 0.1), readNumber], ["duration_s", text("duration"), durations(), readNumber]]],
   ["station.prioritize", "prioritize", () => [["priority", text("priority"), numberInput(10, -1000, 1000), readNumber], ["duration_s", text("duration"), durations(), readNumber]]],
@@ -57,13 +57,13 @@ const ORDERS = [
   ["station.start", "start", () => [["id_token", text("idToken"), element("input", { required: true, maxlength: "36", autocomplete: "off" })]]],
   ["station.stop", "stop", () => [], true],
 ];
-const STATION_ORDERS = [
+const STATION_COMMANDS = [
   ["station.reconnect", "reconnect", () => [], true],
   ["station.reset", "reset", () => [["mode", text("resetMode"), select([["soft", text("soft")], ["hard", text("hard")]])]], true],
 ];
 
-function orderButtons(orders, target, subject) {
-  return element("div", { class: "actions" }, ...orders.filter(([name]) => can(name)).map(([name, label, inputs, danger]) => button(text(label), async () => {
+function commandButtons(commands, target, subject) {
+  return element("div", { class: "actions" }, ...commands.filter(([name]) => can(name)).map(([name, label, inputs, danger]) => button(text(label), async () => {
     const members = await ask(text("confirm", { action: text(label), subject }), inputs(), { danger: Boolean(danger) });
     if (members) await command(name, { ...target, ...members }, `${text(label)} ${subject}`);
   }, danger ? "danger" : "")));
@@ -267,9 +267,9 @@ function evseTable(empty) {
     } },
     { title: text("state"), write: (node, evse) => {
       if (!node.firstChild) node.append(element("span"), element("span", { class: "second" }), element("span", { class: "second" }));
-      const order = overrideOf(evse);
+      const override = overrideOf(evse);
       write(node.children[0], ...stateText(evse));
-      write(node.children[1], order ? overrideText(order) : "");
+      write(node.children[1], override ? overrideText(override) : "");
       write(node.children[2], reasonText(evse), evse.obeys === false ? "second near" : "second");
       node.children[2].lang = statementLanguage(evse.statement);
     } },
@@ -379,13 +379,13 @@ function viewStation(main, id) {
       [text("offered"), (each) => `${offer(each)}${each.single_phase ? ` (${text("onePhase")})` : ""}`],
       [text("drawn"), (each) => phaseAmps(each.drawn_a)],
       [text("circuit"), (each) => each.circuit],
-      [text("order"), (each) => { const order = overrideOf(each); return order ? overrideText(order) : text("noOrder"); }],
+      [text("override"), (each) => { const override = overrideOf(each); return override ? overrideText(override) : text("noOverride"); }],
       [text("energy"), (each) => { const session = runningAt(each); return session ? `${session.energy_wh === null ? "–" : `${number(session.energy_wh / 1000)} kWh`} ${session.card}` : "–"; }],
     ]);
-    const card = element("section", { class: "card" }, element("h2", {}, `${text("evse")} ${evse.evse}`), detail, orderButtons(ORDERS, { station: id, evse: evse.evse }, evseName(evse)));
+    const card = element("section", { class: "card" }, element("h2", {}, `${text("evse")} ${evse.evse}`), detail, commandButtons(EVSE_COMMANDS, { station: id, evse: evse.evse }, evseName(evse)));
     return [card, (status) => { const found = status.evses.find((each) => evseName(each) === evseName(evse)); if (found) update(found); }];
   });
-  main.append(element("p", {}, element("a", { href: "#/stations" }, text("allStations"))), element("section", { class: "card" }, element("h2", {}, id), list, orderButtons(STATION_ORDERS, { station: id }, id)), element("div", { class: "grid" }, ...evses.map(([card]) => card)), may("sessions:read") ? messageCard(id) : "");
+  main.append(element("p", {}, element("a", { href: "#/stations" }, text("allStations"))), element("section", { class: "card" }, element("h2", {}, id), list, commandButtons(STATION_COMMANDS, { station: id }, id)), element("div", { class: "grid" }, ...evses.map(([card]) => card)), may("sessions:read") ? messageCard(id) : "");
   return (status) => {
     const found = status.stations.find((each) => each.id === id);
     if (found) updateList(found);

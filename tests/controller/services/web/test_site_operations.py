@@ -171,7 +171,7 @@ async def test_audit_log_entries_are_bounded(tmp_path: Path, monkeypatch: pytest
     async with site(tmp_path) as (config, _), running(config) as controller:
         audit = controller._operations.audit
         for number in range(30):
-            paused = Statement(code=StatementCode.PAUSED_BY_ORDER, name="CS01", duration_s=60.0)
+            paused = Statement(code=StatementCode.PAUSED_BY_PERSON, name="CS01", duration_s=60.0)
             await audit.record(LOCAL_ACTOR, "station.pause", f"number={number}", paused)
     async with site(tmp_path) as (config, _), running(config) as controller:
         latest = controller._operations.audit.latest()
