@@ -38,13 +38,13 @@ class CircuitSupply:
     def supplies(self, site: SiteTree, base: BaseByCircuit, now: float) -> Headroom:
         """Return what each circuit supplies to the EVSEs that the configuration names."""
         supply = {c.id: self.supply(c, base[c.id], now) for c in site.circuits}
-        found = Headroom(site, supply, self._sums(site, base), self._steered(now))
+        found = Headroom(site, supply, self._sums(site, base), self._dimmed_bound(now))
         for each in self._model.unconfigured.values():
             if each.evse.circuit in site.circuit_by_id:
                 each.book(found, now)
         return found
 
-    def _steered(self, now: float) -> DimmedGroup | None:
+    def _dimmed_bound(self, now: float) -> DimmedGroup | None:
         """Return what the grid operator leaves the controllable EVSEs, with own generation on top."""
         dimming = self._model.dimming
         if not dimming.bounds_all and not dimming.has_caps:
@@ -53,7 +53,7 @@ class CircuitSupply:
         if not dimming.bounds_all:
             return None
         generated_a = self._model.metering.surplus_a(now, is_sure=True)
-        return dimming.steered(max(0.0, generated_a - self._others_draw(now)))
+        return dimming.find_bound(max(0.0, generated_a - self._others_draw(now)))
 
     def supply(self, circuit: CircuitNode, base_a: PhaseAmps, now: float) -> PhaseAmps:
         """Return what a circuit with this base load supplies to the EVSEs below it (A per phase)."""
@@ -112,7 +112,7 @@ class CircuitSupply:
     def joint(self, site: SiteTree, base: SiteBase, room: Headroom) -> dict[str, JointConstraint]:
         """Return what bounds phases together, where something does."""
         sums = room.sums()
-        steered = {site.circuits[0].id: room.steered()}
+        dimmed = {site.circuits[0].id: room.dimmed()}
         return {
             c.id: JointConstraint(
                 sum_a=sums.get(c.id),
@@ -120,10 +120,10 @@ class CircuitSupply:
                 unbalance_a=c.unbalance_a,
                 base_a=base.leading[c.id],
                 low_a=base.low[c.id],
-                steered=steered.get(c.id),
+                dimmed=dimmed.get(c.id),
             )
             for c in site.circuits
-            if c.id in sums or c.unbalance_a is not None or steered.get(c.id) is not None
+            if c.id in sums or c.unbalance_a is not None or dimmed.get(c.id) is not None
         }
 
     def find_reserves(self, controllers: Sequence[EvseController], room: Headroom, now: float) -> None:
@@ -250,7 +250,9 @@ class CircuitSupply:
     def _others_draw(self, now: float) -> float:
         """Return what EVSEs that the grid operator cannot dim draw of the own generation (A, all phases)."""
         return sum(
-            sum(each.booking.credit(now).low) for each in self._model.controllers if not each.evse.steerable
+            sum(each.booking.credit(now).low)
+            for each in self._model.controllers
+            if not each.evse.is_controllable
         )
 
     def car_rooms(self, base: SiteBase, now: float) -> dict[str, CarRoom]:

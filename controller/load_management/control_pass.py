@@ -567,7 +567,7 @@ class ControlPass:
             groups.regroup(controller)
         self._to_rank[evse.ref] = None
         self._model.update_credit(controller, now)
-        if evse.steerable:
+        if evse.is_controllable:
             minimum = (demand.phases_to_come, evse.min_a) if demand.has_demand else None
             dimming.set_minimum(evse.ref, minimum)
         self._book(controller)

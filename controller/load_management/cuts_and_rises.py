@@ -213,7 +213,7 @@ class RoomGroups(Generic[Noted]):
     def note(self, each: EvseController, noted: Noted) -> None:
         """Note something of an EVSE, in place of what was noted before."""
         ref, circuit = each.evse.ref, each.evse.circuit
-        place = circuit, (each.model.phases, each.evse.steerable)
+        place = circuit, (each.model.phases, each.evse.is_controllable)
         if self._group_of.get(ref) != place:
             self.drop(ref)
             self._group_of[ref] = place
@@ -474,8 +474,8 @@ class CutPlanner:
                     found[circuit_id, phase] = -room[phase]
         for circuit_id, room_a in ledger.sums().items():
             _note_missing(found, (circuit_id, ALL), room_a)
-        if (steered := ledger.steered()) is not None:
-            for column, room_a in enumerate((*steered.phases_a, steered.sum_a)):
+        if (dimmed := ledger.dimmed()) is not None:
+            for column, room_a in enumerate((*dimmed.phases_a, dimmed.sum_a)):
                 _note_missing(found, (DIMMED, column), room_a)
         return found
 
@@ -511,12 +511,12 @@ class CutPlanner:
     def _places(self, controller: EvseController) -> Places:
         """Return the places that an EVSE loads, each with how many times its current."""
         evse, phases = controller.evse, controller.model.phases
-        key = (evse.circuit, phases, evse.steerable)
+        key = (evse.circuit, phases, evse.is_controllable)
         found = self._places_of.get(key)
         if found is None:
             columns = [(phase, 1) for phase in range(3) if phases[phase]] + [(ALL, sum(phases))]
             names = self._names_above(evse.circuit)
-            if evse.steerable:
+            if evse.is_controllable:
                 names = [*names, DIMMED]
             found = {(name, column): times for name in names for column, times in columns}
             self._places_of[key] = found

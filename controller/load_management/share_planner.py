@@ -197,14 +197,14 @@ class SharePlanner:
         fixed: Allocation | None = None
         is_idle = False
         if can_be_commanded and each.demand.is_paused:
-            fixed = _zero(each, each.demand.limit_by_order[1])
+            fixed = _zero(each, each.demand.limit_by_override[1])
         elif can_be_commanded and not each.demand.has_demand:
             if why := model.dimming.idle(evse):
                 fixed = _zero(each, why)
             else:
                 is_idle = each.demand.has_fallback
         elif takes_share and not takes_nothing:
-            lifted_at = model.dimming.lifted_at if evse.steerable else -math.inf
+            lifted_at = model.dimming.lifted_at if evse.is_controllable else -math.inf
             if self._rotation.is_resting(ref, now, lifted_at) and not each.delivery.never_pauses:
                 why = RESTING if self._rotation.rest_s(ref) <= REST_S else STOPPED_OFTEN
                 fixed = _zero(each, model.dimming.explain(evse, why))
@@ -281,9 +281,9 @@ class SharePlanner:
         `room` is what all leave.
         """
         room.book_all(self._reserved_bookings)
-        steered = room.steered() is not None
+        is_dimmed = room.dimmed() is not None
         for number, each in enumerate(self._overdrawn.values(), 1):
-            each.booking.book_overdraw(room, now, steered=steered)
+            each.booking.book_overdraw(room, now, is_dimmed=is_dimmed)
             if number % 100 == 0:
                 yield 100 * COST_OFFER
         dc = [each for each in self._dc if each.evse.ref not in self._reserved]
@@ -677,7 +677,7 @@ class SharePlanner:
             dimmed = self._model.dimming.cap(evse, each.demand.phases_to_come)
             caps = [
                 evse.max_a,
-                each.demand.limit_by_order[0],
+                each.demand.limit_by_override[0],
                 dimmed and dimmed[0],
                 self._troubles[evse.circuit] and evse.fallback_a,
             ]

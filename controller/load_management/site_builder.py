@@ -65,7 +65,7 @@ def _evse(config: Config, station: StationConfig, evse: EvseConfig) -> EvseNode:
         fallback_a=config.fallback_a(evse),
         priority=evse.priority,
         surplus=evse.mode == "surplus",
-        steerable=evse.is_controllable,
+        is_controllable=evse.is_controllable,
         phase_switching=evse.phase_switching,
         reports_on_grid=evse.reports_on == "grid",
         is_dc=evse.max_kw is not None,

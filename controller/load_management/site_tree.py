@@ -79,7 +79,7 @@ class EvseNode(msgspec.Struct, frozen=True, kw_only=True):
     `phases[k]` is the site's phase (0, 1, 2) that the station's phase k sits on: one entry for a
     one-phase station, three for a three-phase one.
     Currents in A per phase; `fallback_a` is what the station takes by itself without us.
-    `steerable`: the grid operator may dim it (EnWG section 14a).
+    `is_controllable`: the grid operator may dim it (EnWG section 14a).
     `surplus`: it charges from what the site would feed in, and from nothing else. `phase_switching`: whether
     it can be set to use one phase instead of three; None: as its station reports. `reports_on_grid`: its
     station reports currents on the phases of the site, not on its own. `is_dc`: it draws alike on all of its
@@ -96,7 +96,7 @@ class EvseNode(msgspec.Struct, frozen=True, kw_only=True):
     fallback_a: float
     priority: int = 0
     surplus: bool = False
-    steerable: bool = False
+    is_controllable: bool = False
     phase_switching: bool | None = None
     reports_on_grid: bool = False
     is_dc: bool = False
@@ -162,9 +162,9 @@ class SiteTree(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def columns_up(self) -> Mapping[tuple[str, bool], tuple[int, ...]]:
-        """Return where in a row of all circuits those above an EVSE begin, by its circuit and `steerable`.
+        """Return where in a row of all circuits those above an EVSE begin, by circuit and `is_controllable`.
 
-        The row has `COLUMNS` numbers of each circuit, and as many of all steerable EVSEs behind them.
+        The row has `COLUMNS` numbers of each circuit, and as many of all controllable EVSEs behind them.
         """
         found: dict[tuple[str, bool], tuple[int, ...]] = {}
         for circuit, places in self.places_up.items():

@@ -350,7 +350,7 @@ def make_station(
     max_a: float = 32.0,
     car: Car | None = None,
     surplus: bool = False,
-    steerable: bool = False,
+    controllable: bool = False,
     phase_switching: bool | None = None,
     **how: float,
 ) -> StationModel:
@@ -362,7 +362,7 @@ def make_station(
         max_a=max_a,
         fallback_a=6.0,
         surplus=surplus,
-        steerable=steerable,
+        is_controllable=controllable,
         phase_switching=phase_switching,
     )
     return StationModel(evse=evse, car=car, **how)  # type: ignore[arg-type]

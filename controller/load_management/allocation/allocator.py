@@ -219,8 +219,8 @@ class Allocator:
         if constraints is None or demand is None:
             return False
         minimum, start, given = tenths_up(demand.min_a), constraints.start_room, constraints.given
-        least = constraints.loads_up((evse.circuit, phases, evse.steerable))
-        most = constraints.loads_up((evse.circuit, demand.phases, evse.steerable))
+        least = constraints.loads_up((evse.circuit, phases, evse.is_controllable))
+        most = constraints.loads_up((evse.circuit, demand.phases, evse.is_controllable))
         return all(start[row] - given[row] >= times * minimum for row, times in least) and all(
             start[row] >= given[row] for row, _ in most
         )
@@ -301,7 +301,9 @@ class Allocator:
             self._set_allocation(ref, None if demand is None else _refusal(demand))
             return
         evse = self._site.evse_by_ref[ref]
-        group = constraints.group(evse.circuit, demand.phases, demand.priority, steerable=evse.steerable)
+        group = constraints.group(
+            evse.circuit, demand.phases, demand.priority, controllable=evse.is_controllable
+        )
         claim = self._claims[ref] = Claim(
             group,
             tenths_up(demand.min_a),

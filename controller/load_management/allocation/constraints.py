@@ -5,7 +5,7 @@ Four kinds of rows, all counted in whole tenths of an ampere:
 - a phase of a circuit, loaded by who may draw on it;
 - all phases of a circuit together, where power is limited: loaded once for each phase;
 - where the grid operator dims the site, each phase and all phases together of the grid connection once
-  more, loaded by the *steerable* EVSEs alone;
+  more, loaded by the *controllable* EVSEs alone;
 - the *lead* of one phase of a circuit over another, where unbalance is limited: loaded by who draws on
   the first and not on the second. A three-phase car loads no lead.
 
@@ -30,7 +30,7 @@ from controller.load_management.site_tree import ZERO, PhaseAmps, PhaseFlags, Si
 from controller.model.statements import Statement, StatementCode
 
 Place = tuple[str, PhaseFlags, bool]
-"""The circuit where a demand hangs, the phases that it may draw on, and whether it is steerable."""
+"""The circuit where a demand hangs, the phases that it may draw on, and whether it is controllable."""
 
 LeadLoads = Mapping[str, tuple[Sequence[int], Sequence[int]]]
 """Tenths that load each pair's lead on a circuit: by the shares, and by what of them is drawn."""
@@ -49,7 +49,7 @@ PAIRS = list(permutations(range(3), 2))
 
 
 class DimmedGroup(msgspec.Struct, frozen=True):
-    """Bound on the steerable EVSEs below a circuit together, in A; inf: no bound. `why` states it."""
+    """Bound on the controllable EVSEs below a circuit together, in A; inf: no bound. `why` states it."""
 
     phases_a: PhaseAmps
     sum_a: float
@@ -61,8 +61,8 @@ class JointConstraint(msgspec.Struct, frozen=True, kw_only=True):
 
     `sum_a`: room of the EVSEs below, all phases added up; `sum_why` states that it is used up (None: by
     power). `unbalance_a`: the most that a phase may carry more than another, with at most `base_a` besides
-    the EVSEs on each and at least `low_a` (None: the same; feed-in is negative). `steered`: what bounds
-    those of them that are steerable.
+    the EVSEs on each and at least `low_a` (None: the same; feed-in is negative). `dimmed`: what bounds
+    those of them that are controllable.
     """
 
     sum_a: float | None = None
@@ -70,7 +70,7 @@ class JointConstraint(msgspec.Struct, frozen=True, kw_only=True):
     unbalance_a: float | None = None
     base_a: PhaseAmps = ZERO
     low_a: PhaseAmps | None = None
-    steered: DimmedGroup | None = None
+    dimmed: DimmedGroup | None = None
 
 
 class AdmissionRooms(msgspec.Struct, frozen=True):
@@ -105,7 +105,7 @@ class Constraints:
         self._first_of: dict[str, int] = {}
         self._sum_of: dict[str, int] = {}
         self._leads_of: dict[str, int] = {}
-        self._steered_of: dict[str, tuple[int, ...]] = {}
+        self._dimmed_rows: dict[str, tuple[int, ...]] = {}
         self._loads_up: dict[Place, Loads] = {}
         self._groups: dict[tuple[Place, int], ClaimGroup] = {}
         self._leading: list[ClaimGroup] = []
@@ -134,8 +134,8 @@ class Constraints:
         """Make the rows that these bounds need; none has room before `set_rooms`."""
         self._joint_rows = _joint_rows(joint, leads)
         for circuit, bound in joint.items():
-            if bound.steered is not None:
-                self._steered_of[circuit] = tuple(self._row(UNNAMED) for _ in range(4))
+            if bound.dimmed is not None:
+                self._dimmed_rows[circuit] = tuple(self._row(UNNAMED) for _ in range(4))
             if bound.sum_a is not None:
                 self._sum_of[circuit] = self._row(UNNAMED)
         for circuit in leads:
@@ -167,10 +167,10 @@ class Constraints:
         room = self.room = [0] * len(self._statements)
         before = list(self._statements)
         for circuit, bound in joint.items():
-            if bound.steered is not None:
-                limits = (*bound.steered.phases_a, bound.steered.sum_a)
-                for row, amps in zip(self._steered_of[circuit], limits, strict=True):
-                    self._statements[row] = bound.steered.why
+            if bound.dimmed is not None:
+                limits = (*bound.dimmed.phases_a, bound.dimmed.sum_a)
+                for row, amps in zip(self._dimmed_rows[circuit], limits, strict=True):
+                    self._statements[row] = bound.dimmed.why
                     room[row] = NO_BOUND if math.isinf(amps) else tenths_down(amps)
             if bound.sum_a is not None:
                 row = self._sum_of[circuit]
@@ -255,9 +255,9 @@ class Constraints:
             column.append(0)
         return len(self._statements) - 1
 
-    def group(self, circuit: str, phases: PhaseFlags, priority: int, *, steerable: bool) -> ClaimGroup:
-        """Return the group of the demands of a circuit with these phases and priority, steerable or not."""
-        place = (circuit, phases, steerable)
+    def group(self, circuit: str, phases: PhaseFlags, priority: int, *, controllable: bool) -> ClaimGroup:
+        """Return the group of the demands of a circuit with these phases and priority, controllable or no."""
+        place = (circuit, phases, controllable)
         group = self._groups.get((place, priority))
         if group is None:
             pool = self.pools.setdefault(priority, Pool())
@@ -301,19 +301,19 @@ class Constraints:
         """Return the rows of a circuit and of all above it that such a demand loads, and how many times."""
         found = self._loads_up.get(place)
         if found is None:
-            circuit, phases, steerable = place
+            circuit, phases, controllable = place
             parent = self._site.circuit_by_id[circuit].parent
-            above = [] if parent is None else self.loads_up((parent, phases, steerable))
+            above = [] if parent is None else self.loads_up((parent, phases, controllable))
             found = self._loads_up[place] = [*self._loads(*place), *above]
         return found
 
-    def _loads(self, circuit: str, phases: PhaseFlags, steerable: bool) -> Iterator[tuple[int, int]]:
+    def _loads(self, circuit: str, phases: PhaseFlags, controllable: bool) -> Iterator[tuple[int, int]]:
         """Yield the rows of one circuit that such a demand loads, and how many times its current."""
         first = self._first_of[circuit]
         yield from ((first + phase, 1) for phase in range(3) if phases[phase])
         if (row := self._sum_of.get(circuit)) is not None:
             yield row, sum(phases)
-        if steerable and (rows := self._steered_of.get(circuit)) is not None:
+        if controllable and (rows := self._dimmed_rows.get(circuit)) is not None:
             yield from ((rows[phase], 1) for phase in range(3) if phases[phase])
             yield rows[3], sum(phases)
         if (first_lead := self._leads_of.get(circuit)) is not None:
@@ -379,7 +379,7 @@ def _joint_rows(
     joint: Mapping[str, JointConstraint], leads: Mapping[str, Sequence[int]]
 ) -> tuple[tuple[tuple[str, bool, bool], ...], tuple[str, ...]]:
     """Return which rows these bounds need, beside those of the circuits' phases."""
-    bounds = tuple((circuit, b.steered is not None, b.sum_a is not None) for circuit, b in joint.items())
+    bounds = tuple((circuit, b.dimmed is not None, b.sum_a is not None) for circuit, b in joint.items())
     return bounds, tuple(leads)
 
 

@@ -88,7 +88,7 @@ class DimmingCap:
             self._minima[minimum] += 1
             self._minimum_of[ref] = minimum
 
-    def steered(self, own_a: float) -> DimmedGroup | None:
+    def find_bound(self, own_a: float) -> DimmedGroup | None:
         """Return the bound on all of them together; None: there is none.
 
         `own_a`: own generation that they may use on top (A, all phases).
@@ -113,24 +113,24 @@ class DimmingCap:
     def hold_s(self, evse: EvseNode, now: float) -> float:
         """Return how long the station keeps to its limit without a message from us (s); 0: as ever."""
         dimmed = self._dimmed
-        if not evse.steerable or not (self.bounds_all or evse.ref in dimmed.evses_w):
+        if not evse.is_controllable or not (self.bounds_all or evse.ref in dimmed.evses_w):
             return 0.0
         return HOLD_S if dimmed.until is None else max(0.0, dimmed.until - now)
 
     def idle(self, evse: EvseNode) -> Statement | None:
         """Return why an EVSE without a car gives no current to one that comes; None: it may."""
-        return self.explain(evse, NO_CAR) if evse.steerable and self.bounds_all else None
+        return self.explain(evse, NO_CAR) if evse.is_controllable and self.bounds_all else None
 
     def explain(self, evse: EvseNode, reason: Statement) -> Statement:
         """Return the reason why an EVSE has no current, with the limit that is behind it."""
         why = self._dimmed.why
-        if not evse.steerable or why is None:
+        if not evse.is_controllable or why is None:
             return reason
         return Statement(code=StatementCode.UNDER, context=why, cause=reason)
 
     def cap(self, evse: EvseNode, phases: PhaseFlags) -> tuple[float, Statement] | None:
         """Return the most that one EVSE may take (A per phase), and why; None: it has no limit of its own."""
-        watts = self._dimmed.evses_w.get(evse.ref) if evse.steerable else None
+        watts = self._dimmed.evses_w.get(evse.ref) if evse.is_controllable else None
         if watts is None:
             return None
         amps = tenths_down(self._amps(watts / sum(phases), [(evse.min_a, 1)])) / TENTHS

@@ -36,8 +36,8 @@ class Bookings:
         return self._row[begin : begin + COLUMNS]
 
     @property
-    def steered_a(self) -> list[float]:
-        """Return the sums of the steerable EVSEs."""
+    def controllable_a(self) -> list[float]:
+        """Return the sums of the controllable EVSEs."""
         return self._row[-COLUMNS:]
 
     def row(self, site: SiteTree) -> list[float]:
@@ -45,7 +45,7 @@ class Bookings:
         if site is self._site:
             return self._row
         row = [amps for circuit in site.circuits for amps in self.booked_a(circuit.id)]
-        return row + self.steered_a
+        return row + self.controllable_a
 
     def booking_of(self, ref: EvseRef) -> Booking:
         """Return the booking of one EVSE."""
@@ -63,7 +63,7 @@ class Bookings:
         third = flags[2] * amps - flags_before[2] * amps_before
         together = first + second + third
         row = self._row
-        for begin in self._site.columns_up[evse.circuit, evse.steerable]:
+        for begin in self._site.columns_up[evse.circuit, evse.is_controllable]:
             row[begin] += first
             row[begin + 1] += second
             row[begin + 2] += third
@@ -74,7 +74,7 @@ class Headroom:
     """Room on every circuit, in A: on each phase, and on all together; it may go below zero.
 
     `room` is per phase; `sums` holds the room of all phases added up, for the circuits that limit it;
-    `steered` that of the steerable EVSEs, where the grid operator limits them.
+    `dimmed` that of the controllable EVSEs, where the grid operator limits them.
     """
 
     def __init__(
@@ -82,14 +82,14 @@ class Headroom:
         site: SiteTree,
         room: Mapping[str, PhaseAmps],
         sums: Mapping[str, float] | None = None,
-        steered: DimmedGroup | None = None,
+        dimmed: DimmedGroup | None = None,
     ) -> None:
         self._site = site
         self._found: dict[tuple[str, PhaseFlags, bool], float] = {}
         """Answers of `room` since the last booking."""
         self._rooms: dict[str, PhaseAmps] | None = None
         """Answer of `rooms` since the last booking."""
-        self._steered = steered
+        self._dimmed = dimmed
         self._with_sums = tuple(sums or ())
         sum_of = {} if sums is None else sums
         self._row: list[float] = []
@@ -97,7 +97,7 @@ class Headroom:
         for circuit in site.circuits:
             self._row += room[circuit.id]
             self._row.append(sum_of.get(circuit.id, math.inf))
-        self._row += (math.inf,) * COLUMNS if steered is None else (*steered.phases_a, steered.sum_a)
+        self._row += (math.inf,) * COLUMNS if dimmed is None else (*dimmed.phases_a, dimmed.sum_a)
 
     def copy(self) -> Headroom:
         """Return another ledger with the same room."""
@@ -110,7 +110,7 @@ class Headroom:
         self._found.clear()
         self._rooms = None
         row = self._row
-        for begin in self._site.columns_up[evse.circuit, evse.steerable]:
+        for begin in self._site.columns_up[evse.circuit, evse.is_controllable]:
             for phase in range(3):
                 if phases[phase]:
                     row[begin + phase] -= amps
@@ -171,14 +171,14 @@ class Headroom:
 
     def room(self, evse: EvseNode, phases: PhaseFlags) -> float:
         """Return the A per phase that the EVSE could take more: the least over its phases and circuits."""
-        key = (evse.circuit, phases, evse.steerable)
+        key = (evse.circuit, phases, evse.is_controllable)
         found = self._found.get(key)
         if found is None:
             row = self._row
             first, second, third = phases
             used = first + second + third
             found = math.inf
-            for begin in self._site.columns_up[evse.circuit, evse.steerable]:
+            for begin in self._site.columns_up[evse.circuit, evse.is_controllable]:
                 if first and row[begin] < found:
                     found = row[begin]
                 if second and row[begin + 1] < found:
@@ -190,12 +190,12 @@ class Headroom:
             self._found[key] = found
         return found
 
-    def steered(self) -> DimmedGroup | None:
-        """Return what is left for the steerable EVSEs, where the grid operator limits them."""
-        if self._steered is None:
+    def dimmed(self) -> DimmedGroup | None:
+        """Return what is left for the controllable EVSEs, where the grid operator limits them."""
+        if self._dimmed is None:
             return None
         first, second, third, together = self._row[-COLUMNS:]
-        return replace(self._steered, phases_a=(first, second, third), sum_a=together)
+        return replace(self._dimmed, phases_a=(first, second, third), sum_a=together)
 
     def rooms(self) -> Mapping[str, PhaseAmps]:
         """Return what is left on each phase, per circuit."""

@@ -101,14 +101,14 @@ class EvseBooking:
         """Book the most that it may be taking now."""
         ledger.book(self._model.evse, *self.current(now))
 
-    def book_overdraw(self, ledger: Headroom, now: float, *, steered: bool) -> None:
+    def book_overdraw(self, ledger: Headroom, now: float, *, is_dimmed: bool) -> None:
         """Book its draw beyond its offer: part of no share, and missing all the same.
 
-        `steered`: the grid operator limits it. Then no meter shows who has not received a cut: what is not
+        `is_dimmed`: the grid operator limits it. Then no meter shows who has not received a cut: what is not
         answered in time counts as not obeyed.
         """
         evse = self._model.evse
-        late_a = self._delivery.standing(now).late_a if steered and evse.steerable else 0.0
+        late_a = self._delivery.standing(now).late_a if is_dimmed and evse.is_controllable else 0.0
         if amps := max(self._model.draw.overdraw_a, late_a):
             ledger.book(evse, self._model.phases, amps)
 
@@ -175,7 +175,7 @@ class EvseDemand:
         self.waits_for_surplus = self.is_surplus
         self.is_raised = model.is_raised_for_test(now)
         self.takes_nothing = pauses and model.takes_nothing(now) and not self.waits_for_surplus
-        self.is_paused = pauses and self.limit_by_order[0] < model.evse.min_a
+        self.is_paused = pauses and self.limit_by_override[0] < model.evse.min_a
         self.has_fallback = pauses and model.evse.fallback_a > 0
         backend = self.backend.limit_a is not None or self.backend.limit_w is not None
         self.must_obey = backend or self.override.limit_a is not None or self._delivery.hold_s > 0
@@ -197,7 +197,7 @@ class EvseDemand:
         return surplus and not self.override.boost
 
     @property
-    def limit_by_order(self) -> tuple[float, LimitReason]:
+    def limit_by_override(self) -> tuple[float, LimitReason]:
         """Return the lowest limit of an override, the energy plan and its backend (A per phase), and why."""
         limits = [(math.inf, ALL_IT_CAN_TAKE)]
         if self.backend.limit_a is not None:
@@ -297,7 +297,7 @@ class EvseDemand:
         """Return `current`, found anew; `helping`: what it helps other phases by (A), where that counts."""
         model, evse = self._model, self._model.evse
         caps: list[tuple[float, LimitReason | None]] = [(evse.max_a, ALL_IT_CAN_TAKE)]
-        caps += ((model.need_a(now), None), self.limit_by_order)
+        caps += ((model.need_a(now), None), self.limit_by_override)
         if trouble is not None:
             caps.append((evse.fallback_a, explain_fallback(trouble)))
         if unbalance_a is not None and not model.phases_known:

@@ -1,4 +1,4 @@
-"""Meters made of the stations' own meter values: the last resort where no other meter shows the cars. Pure.
+"""Meters made of the stations' own meter values: the last resort where no other meter shows the cars.
 
 The current of an EVSE is known
 

@@ -76,7 +76,7 @@ def test_reason_in_full_phase_is_not_the_peak_of_building() -> None:
 
 
 def test_reason_under_dimming_names_source_and_end() -> None:
-    stations = [make_station("A", car=Car(), steerable=True)]
+    stations = [make_station("A", car=Car(), controllable=True)]
     site = settled(SiteHarness((make_grid(63.0),), stations, utc=NOON))
     why = Statement(code=StatementCode.DIMMED_UNTIL, name="dso", power_w=4200.0, time="12:30")
     site.handle(SiteDimmed(total_w=4200.0, why=why))

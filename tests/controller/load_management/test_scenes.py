@@ -198,11 +198,11 @@ SCENES = {
         circuits=(CircuitNode(id="r", parent="grid", limit_a=(20.0, 5.0, 20.0)),),
     ),
     "4.2 kW are 6 A on three phases": Scene(
-        make_grid(63.0), lambda: [car("a", steerable=True)], {"a": 6.0}, acts=[dims(4200.0)], seconds=60
+        make_grid(63.0), lambda: [car("a", controllable=True)], {"a": 6.0}, acts=[dims(4200.0)], seconds=60
     ),
     "15 A of own generation come on top of 4.2 kW": Scene(
         make_grid(63.0),
-        lambda: [car("a", steerable=True), make_station("b")],
+        lambda: [car("a", controllable=True), make_station("b")],
         {"a": 11.0},
         building=steady(-5.0, -5.0, -5.0),
         acts=[dims(4200.0)],
@@ -210,13 +210,13 @@ SCENES = {
     ),
     "8 kW hold one three-phase minimum, others are untouched": Scene(
         make_grid(63.0),
-        lambda: [car("s0", steerable=True), car("s1", steerable=True), car("x")],
+        lambda: [car("s0", controllable=True), car("s1", controllable=True), car("x")],
         {"s0 + s1": 11.5, "x": 32.0},
         acts=[dims(8000.0)],
     ),
     "8.4 kW are shared by amperes, not by phases": Scene(
         make_grid(63.0),
-        lambda: [car("a", steerable=True), car("b", steerable=True, phases=(1,))],
+        lambda: [car("a", controllable=True), car("b", controllable=True, phases=(1,))],
         {"a": 9.1, "b": 9.1},
         acts=[dims(8400.0)],
     ),
@@ -311,7 +311,7 @@ SCENES = {
     ),
     "own generation that is gone leaves 6 A of 4.2 kW": Scene(
         make_grid(63.0),
-        lambda: [car("a", steerable=True)],
+        lambda: [car("a", controllable=True)],
         {"a": 6.0},
         building=lambda now: steady(*(-10.0 if now < 500 else 0.0,) * 3)(now),
         acts=[dims(4200.0)],
@@ -319,7 +319,7 @@ SCENES = {
     "own generation under 4.2 kW carries a third more": Scene(
         # 18.3 A of the limit and 30 A of generation on three phases.
         make_grid(63.0),
-        lambda: [car("a", steerable=True)],
+        lambda: [car("a", controllable=True)],
         {"a": 16.1},
         building=steady(-10.0, -10.0, -10.0),
         acts=[dims(4200.0)],
@@ -327,26 +327,30 @@ SCENES = {
     "what others draw of own generation is not on top of 4.2 kW": Scene(
         # 45 A of generation, of which the other car takes 30 A: 18.3 A and 15 A on three phases.
         make_grid(63.0),
-        lambda: [car("a", steerable=True), car("x", most_a=10.0)],
+        lambda: [car("a", controllable=True), car("x", most_a=10.0)],
         {"a": 11.1, "x": 10.0},
         building=steady(-15.0, -15.0, -15.0),
         acts=[dims(4200.0)],
     ),
     "4.2 kW are 18.2 A for a car on one phase": Scene(
         make_grid(63.0),
-        lambda: [on_one_phase("a", (0, 1, 2), steerable=True)],
+        lambda: [on_one_phase("a", (0, 1, 2), controllable=True)],
         {"a": 18.2},
         acts=[dims(4200.0)],
     ),
     "4.2 kW are 17.5 A on one phase of 240 V": Scene(
         make_grid(63.0),
-        lambda: [on_one_phase("a", (0, 1, 2), steerable=True)],
+        lambda: [on_one_phase("a", (0, 1, 2), controllable=True)],
         {"a": 17.5},
         acts=[dims(4200.0)],
         voltage_v=240.0,
     ),
     "4.2 kW are 6 A on three phases of 240 V": Scene(
-        make_grid(63.0), lambda: [car("a", steerable=True)], {"a": 6.0}, acts=[dims(4200.0)], voltage_v=240.0
+        make_grid(63.0),
+        lambda: [car("a", controllable=True)],
+        {"a": 6.0},
+        acts=[dims(4200.0)],
+        voltage_v=240.0,
     ),
     "a narrow row gives its rest to cars outside of it": Scene(
         # The row has 19 A for two; 62 A less 19 A leave 43 A for two others, which can take 21.5 A each.

@@ -114,7 +114,7 @@ async def test_app_dimming_restart_keeps_limit_and_refuses_old_command(tmp_path:
             assert (await operator.send_command(first))["reason"] == "replayed"
 
 
-async def test_app_dimming_limit_from_outside_is_for_steerable_alone(tmp_path: Path) -> None:
+async def test_app_dimming_limit_from_outside_is_for_controllable_alone(tmp_path: Path) -> None:
     profile = {
         "id": 1,
         "stackLevel": 0,

@@ -21,36 +21,36 @@ CARS = [Car(32.0), Car(16.0), Car(32.0, (0,)), Car(16.0, (0, 1))]
 ROTATIONS = [(0, 1, 2), (1, 2, 0), (2, 0, 1)]
 
 
-def steerable(index: int) -> StationModel:
-    return make_station(f"S{index:03}", phases=ROTATIONS[index % 3], car=CARS[index % 4], steerable=True)
+def controllable(index: int) -> StationModel:
+    return make_station(f"S{index:03}", phases=ROTATIONS[index % 3], car=CARS[index % 4], controllable=True)
 
 
 def depot(count: int, *more: StationModel, limit_a: float | None = None) -> SiteHarness:
-    """So many steerable EVSEs with a car each, all charging."""
-    stations = [steerable(index) for index in range(count)]
+    """So many controllable EVSEs with a car each, all charging."""
+    stations = [controllable(index) for index in range(count)]
     site = SiteHarness((make_grid(limit_a or 40.0 * (count + len(more)) + 100.0),), [*stations, *more])
     site.connect()
     site.wait(CHARGING_S)
     return site
 
 
-def steered_w(site: SiteHarness) -> float:
-    """What the steerable EVSEs draw."""
-    return sum(sum(each.drawn()) for each in site.stations.values() if each.evse.steerable) * VOLT
+def controllable_w(site: SiteHarness) -> float:
+    """What the controllable EVSEs draw."""
+    return sum(sum(each.drawn()) for each in site.stations.values() if each.evse.is_controllable) * VOLT
 
 
 def seconds_until_under(site: SiteHarness, watts: float, most: int = 90) -> int:
     for second in range(most):
-        if steered_w(site) <= watts + 1e-6:
+        if controllable_w(site) <= watts + 1e-6:
             return second
         site.step()
-    raise AssertionError(f"{steered_w(site):.0f} W after {most} s, {watts:.0f} W are allowed")
+    raise AssertionError(f"{controllable_w(site):.0f} W after {most} s, {watts:.0f} W are allowed")
 
 
 def stays_under(site: SiteHarness, watts: float, seconds: int) -> None:
     for _ in range(seconds):
         site.step()
-        assert steered_w(site) <= watts + 1e-6, f"at second {site.now:g}"
+        assert controllable_w(site) <= watts + 1e-6, f"at second {site.now:g}"
 
 
 def dim(watts: float | None, until: float | None = None) -> SiteDimmed:
@@ -62,11 +62,11 @@ def dim(watts: float | None, until: float | None = None) -> SiteDimmed:
 def test_dimming_cap_draw_is_under_limit_as_soon_as_cars_follow(count: int) -> None:
     site = depot(count)
     limit_w = minimum_w(count)
-    assert steered_w(site) > limit_w
+    assert controllable_w(site) > limit_w
     site.handle(dim(limit_w))
     assert seconds_until_under(site, limit_w) <= FOLLOWS_S
     stays_under(site, limit_w, 60)
-    assert steered_w(site) > 0.5 * limit_w, "and no lower than it must be"
+    assert controllable_w(site) > 0.5 * limit_w, "and no lower than it must be"
 
 
 def test_dimming_cap_reason_states_who_until_when() -> None:
@@ -105,7 +105,7 @@ def test_dimming_cap_evse_not_controllable_keeps_its_share() -> None:
     site.handle(dim(4200.0))
     site.wait(20)
     assert public.draw_a == 32.0
-    assert steered_w(site) <= 4200.0
+    assert controllable_w(site) <= 4200.0
 
 
 def test_dimming_cap_adds_own_generation_proven_by_meter() -> None:
@@ -115,7 +115,7 @@ def test_dimming_cap_adds_own_generation_proven_by_meter() -> None:
     site.handle(dim(4200.0))
     site.wait(60)
     with_sun = 4200.0 + 60 * VOLT
-    assert 0.8 * with_sun < steered_w(site) <= with_sun
+    assert 0.8 * with_sun < controllable_w(site) <= with_sun
     grid_w = sum(site.flowed[-1]) * VOLT
     assert grid_w <= 4200.0
     site.building = lambda now: (0.0, 0.0, 0.0)
@@ -139,7 +139,7 @@ def test_dimming_cap_each_phase_has_own_limit() -> None:
 
 @pytest.mark.parametrize(("car", "expected_a"), [(Car(32.0), 6.0), (Car(32.0, (0,)), 18.2)])
 def test_direct_control_is_4200_w_on_as_many_phases_as_car_uses(car: Car, expected_a: float) -> None:
-    site = SiteHarness((make_grid(100.0),), [make_station("S000", car=car, steerable=True)])
+    site = SiteHarness((make_grid(100.0),), [make_station("S000", car=car, controllable=True)])
     site.connect()
     site.wait(CHARGING_S)
     site.handle(SiteDimmed(evses_w={EvseRef("S000", 1): 4200.0}, whys={EvseRef("S000", 1): STATEMENT}))
@@ -158,12 +158,12 @@ def test_dimming_cap_less_than_minimum_is_pause() -> None:
 
 def test_dimming_cap_lifted_limit_is_removed() -> None:
     site = depot(4)
-    before = steered_w(site)
+    before = controllable_w(site)
     site.handle(dim(4200.0))
     site.wait(60)
     site.handle(SiteDimmed())
     site.wait(60)
-    assert steered_w(site) == before
+    assert controllable_w(site) == before
 
 
 def test_dimming_cap_backend_limit_does_not_raise_it() -> None:
@@ -192,7 +192,7 @@ def test_dimming_cap_survives_restart() -> None:
         stays_under(site, limit_w, 1)
         site.connect(name)
     stays_under(site, limit_w, 60)
-    assert steered_w(site) > 0
+    assert controllable_w(site) > 0
 
 
 def test_dimming_cap_applies_at_once_to_new_car() -> None:
@@ -222,7 +222,7 @@ def test_dimming_cap_of_lost_sender_applies_until_its_end() -> None:
     site.station("S007").car = Car(32.0)
     stays_under(site, limit_w, 1400)
     site.wait(120)
-    assert steered_w(site) > limit_w, "then they have their floors again"
+    assert controllable_w(site) > limit_w, "then they have their floors again"
 
 
 def test_dimming_cap_over_leaves_no_evse_below_its_floor() -> None:
@@ -285,9 +285,9 @@ def test_dimming_cap_watts_at_measured_voltage_leave_minima(
     cap.set_voltage(measured_v, 0.0)
     for number, minimum in enumerate(minima):
         cap.set_minimum(EvseRef("A", number), minimum)
-    steered = cap.steered(0.0)
-    assert steered is not None
-    assert steered.sum_a == pytest.approx(sum_a)
+    dimmed = cap.find_bound(0.0)
+    assert dimmed is not None
+    assert dimmed.sum_a == pytest.approx(sum_a)
 
 
 def test_dimming_cap_leaves_no_minimum_of_evse_without_car() -> None:
@@ -298,9 +298,9 @@ def test_dimming_cap_leaves_no_minimum_of_evse_without_car() -> None:
     sums = []
     for minimum in (THREE_PHASES, ONE_PHASE, None):
         cap.set_minimum(ref, minimum)
-        steered = cap.steered(0.0)
-        assert steered is not None
-        sums.append(steered.sum_a)
+        dimmed = cap.find_bound(0.0)
+        assert dimmed is not None
+        sums.append(dimmed.sum_a)
     assert sums == pytest.approx([18.0, 4200 / 240, 4200 / 240])
 
 
@@ -310,15 +310,15 @@ def test_dimming_cap_highest_voltage_is_held() -> None:
     sums = []
     for now, measured_v in ((0.0, 238.0), (10.0, 231.0), (VOLTAGE_HELD_S + 1, 231.0)):
         cap.set_voltage(measured_v, now)
-        steered = cap.steered(0.0)
-        assert steered is not None
-        sums.append(steered.sum_a)
+        dimmed = cap.find_bound(0.0)
+        assert dimmed is not None
+        sums.append(dimmed.sum_a)
     assert sums == pytest.approx([4200 / 240, 4200 / 240, 4200 / 235])
 
 
 @pytest.mark.parametrize("voltage", [207.0, 230.0, 234.0, 240.0, 253.0])
 def test_dimming_cap_direct_control_of_4200_w_is_never_pause(voltage: float) -> None:
-    evse = steerable(0).evse
+    evse = controllable(0).evse
     cap = DimmingCap(voltage)
     cap.dim(SiteDimmed(evses_w={evse.ref: 4200.0}, why=STATEMENT), 0.0)
     found = cap.cap(evse, (True, True, True))
@@ -326,6 +326,6 @@ def test_dimming_cap_direct_control_of_4200_w_is_never_pause(voltage: float) -> 
     assert found[0] >= 6.0
     group = DimmingCap(voltage)
     group.dim(dim(4200.0), 0.0)
-    steered = group.steered(0.0)
-    assert steered is not None
-    assert steered.sum_a >= 18.0
+    dimmed = group.find_bound(0.0)
+    assert dimmed is not None
+    assert dimmed.sum_a >= 18.0

@@ -36,7 +36,7 @@ def random_site(rng: random.Random) -> SiteTree:
             min_a=6.0,
             max_a=32.0,
             fallback_a=0.0,
-            steerable=rng.random() < 0.5,
+            is_controllable=rng.random() < 0.5,
         )
         for k in range(rng.randint(1, 24))
     )
@@ -78,7 +78,7 @@ def random_rooms(rng: random.Random, site: SiteTree, *, with_joint: bool) -> Roo
             sum_a=rng.choice([None, rng.randint(0, 1500) / 10]),
             unbalance_a=rng.choice([None, None, 20.0]),
             base_a=amps(-50, 50),
-            steered=rng.choice(
+            dimmed=rng.choice(
                 [
                     None,
                     DimmedGroup(
