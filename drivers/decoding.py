@@ -1,4 +1,4 @@
-"""Decoding of a meter's registers to a reading, and the checks that each reading must pass. Pure.
+"""Decoding of a meter's registers to a reading, and the checks that each reading must pass. Sans-IO.
 
 A value that no low-voltage connection can have, a float of next to nothing (two registers in the wrong
 order at a round value), and an active power above the apparent power of its phase (a wrong scale or word

@@ -1,4 +1,4 @@
-"""Quality of a meter's readings, from the results of its polls. Pure.
+"""Quality of a meter's readings, from the results of its polls. Sans-IO.
 
     poll answered, values plausible         GOOD
     ... but the same to the last bit under load for frozen_after_s   STALE

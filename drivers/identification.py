@@ -1,4 +1,4 @@
-"""Identification of the meter behind a unit number, from its answers to reads. Pure.
+"""Identification of the meter behind a unit number, from its answers to reads. Sans-IO.
 
 First the registers that identify a model are read: a code or a name there is proof. Then each model is
 tried by what its registers would hold: line-to-neutral voltages, a mains frequency, powers that fit the

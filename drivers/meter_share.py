@@ -29,7 +29,7 @@ Source = Callable[[], tuple[RegisterImage, float]]
 
 
 class SharedRegisters:
-    """Answers of one shared meter. Pure."""
+    """Answers of one shared meter. Sans-IO."""
 
     def __init__(self, settings: ShareSettings, source: Source) -> None:
         self._settings = settings

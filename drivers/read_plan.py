@@ -1,4 +1,4 @@
-"""Plan of the requests that read a meter, adapted to what the meter and its gateway accept. Pure.
+"""Plan of the requests that read a meter, adapted to what the meter and its gateway accept. Sans-IO.
 
     ranges of one poll       the fewest requests that read all fields: a small gap is cheaper than a request
     exception 1 to 4         the range is split at its gaps, then halved, down to single fields

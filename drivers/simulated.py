@@ -1,7 +1,7 @@
 """Simulated Modbus meters and gateways: the field hardware of the demo and the tests, on real sockets and
 pseudo-terminals.
 
-The core is pure: quantities are encoded by the model that decodes them. `Fault` makes a meter misbehave,
+The core is sans-IO: quantities are encoded by the model that decodes them. `Fault` makes a meter misbehave,
 `GatewayBehavior` what is between, as real buses and gateways do.
 """
 

@@ -1,4 +1,4 @@
-"""Discovery of the SunSpec meters of a device. Pure: it names the next registers to read.
+"""Discovery of the SunSpec meters of a device. Sans-IO: it names the next registers to read.
 
 The identifier "SunS" stands at one of three base addresses; behind it a chain of models follows, each with
 its id and the number of its registers, up to id 0xFFFF (SunSpec Information Model specification, 6). The

@@ -1,4 +1,4 @@
-"""Virtual meters: sums and differences of other meters, with the worst quality of their sources. Pure.
+"""Virtual meters: sums and differences of other meters, with the worst quality of their sources. Sans-IO.
 
 A virtual meter has a reading while each of its sources has one and none of them is older than its time
 allows; its time is that of the oldest. A phase of which a source has no direction counts as

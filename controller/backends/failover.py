@@ -1,4 +1,4 @@
-"""Selection of a backend's next endpoint and its time: state machine of one backend, pure.
+"""Selection of a backend's next endpoint and its time: state machine of one backend, sans-IO.
 
     UP         any station dials it; the lowest priority number first
     SUSPECT    a link was lost: the next station to dial tries it, all others use another one meanwhile

@@ -1,4 +1,4 @@
-"""Evaluation of a site's commissioning, from measurements before and after a step. Pure. Currents in A."""
+"""Evaluation of a site's commissioning, from measurements before and after a step. Sans-IO. Currents in A."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers of a simulated station to commands, in OCPP 1.6 and 2.x; pure.
+"""Answers of a simulated station to commands, in OCPP 1.6 and 2.x; sans-IO.
 
 The actions and members are those of OCPP 1.6 edition 2, section 5, and OCPP 2.0.1 Part 2.
 """

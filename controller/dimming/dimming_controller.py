@@ -1,6 +1,6 @@
 """Dimming controller: from commands, sources and measurements to one effective limit and its evidence.
 
-Pure: a service passes events with the time, and carries out the actions in their order. It is composed of
+Sans-IO: a service passes events with the time, and carries out the actions in their order. It is composed of
 small machines: the handling of commands, limit sources, the effective limit, and its measured outcome.
 """
 

@@ -8,7 +8,7 @@ connector, then the queued messages in order. So these two kinds do not wait in 
 is away: the replay has them in their newest form. Heartbeats are ours, at the interval that the observer has
 asked for. It numbers 1.6 transactions itself: ids are translated both ways.
 
-Pure: `now` is s, monotonic.
+Sans-IO: `now` is s, monotonic.
 """
 
 from __future__ import annotations

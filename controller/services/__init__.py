@@ -1,4 +1,4 @@
-"""Services: tasks, sockets, files and clocks around the pure cores. `app` composes them."""
+"""Services: tasks, sockets, files and clocks around the sans-IO cores. `app` composes them."""
 
 
 class ServiceError(Exception):

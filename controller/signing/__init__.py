@@ -12,7 +12,7 @@
     replay_cache        signed messages that were seen before
     policy_enforcer     the decision about a message
 
-Pure: times are POSIX s and come in as arguments.
+Sans-IO: times are POSIX s and come in as arguments.
 """
 
 

@@ -1,4 +1,4 @@
-"""Wall clock of a site on one day of its calendar, beside the time since the day's begin. Pure.
+"""Wall clock of a site on one day of its calendar, beside the time since the day's begin. Sans-IO.
 
 On most days both are the same. Where daylight saving time begins, the wall clock leaves out an hour; where it
 ends, an hour comes twice.

@@ -1,4 +1,4 @@
-"""File of a day: what the building draws, and which cars come and go. Pure.
+"""File of a day: what the building draws, and which cars come and go. Sans-IO.
 
 CSV with a head line; empty lines and lines that begin with "#" are skipped. `what` is one of:
 

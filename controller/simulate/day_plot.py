@@ -1,4 +1,4 @@
-"""Plot of a simulated day (SVG 1.1), pure: panels of circuits, quarter hours and cars, strips of EVSEs."""
+"""Plot of a simulated day (SVG 1.1), sans-IO: panels of circuits, quarter hours and cars, strips of EVSEs."""
 
 from __future__ import annotations
 

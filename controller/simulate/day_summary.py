@@ -1,4 +1,4 @@
-"""Summary of a simulated day: what each circuit carried, and what each EVSE got. Pure."""
+"""Summary of a simulated day: what each circuit carried, and what each EVSE got. Sans-IO."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The site's own identity: the controller as a charging station of the backend that limits the whole site.
 
-Pure: events of one link go in, messages and the site's limit come out. It boots until it is accepted, sends
-its status and its heartbeats, and answers every CALL exactly once (OCPP-J 4.1). One of its own CALLs at most
-is without an answer; reports wait for their turn. Times are s: `now` monotonic, `utc` POSIX.
+Sans-IO: events of one link go in, messages and the site's limit come out. It boots until it is accepted,
+sends its status and its heartbeats, and answers every CALL exactly once (OCPP-J 4.1). One of its own CALLs at
+most is without an answer; reports wait for their turn. Times are s: `now` monotonic, `utc` POSIX.
 """
 
 from __future__ import annotations

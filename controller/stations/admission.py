@@ -1,4 +1,4 @@
-"""Admission rules: who may connect as which station, and in which OCPP version; pure.
+"""Admission rules: who may connect as which station, and in which OCPP version; sans-IO.
 
 Sources: OCPP-J 1.6, section 3; OCPP 2.0.1 and 2.1 Part 4, sections 3.1 to 3.3; OCPP 2.x Part 2, block A and
 OCPP 1.6 security whitepaper, certificate profile 3 (the common name identifies the station); RFC 6455,

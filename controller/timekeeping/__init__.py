@@ -4,7 +4,7 @@
     timesyncd        output of `timedatectl show-timesync`
     clock_status     readings in, state of the clock and events out
 
-Pure: nothing here opens a socket or asks a clock, and nothing sets one.
+Sans-IO: nothing here opens a socket or asks a clock, and nothing sets one.
 """
 
 

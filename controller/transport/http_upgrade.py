@@ -1,4 +1,4 @@
-"""The HTTP upgrade that opens a WebSocket, on either side, with its extensions and subprotocols; pure.
+"""The HTTP upgrade that opens a WebSocket, on either side, with its extensions and subprotocols; sans-IO.
 
 Sources: RFC 6455, section 4; RFC 7692 (permessage-deflate).
 

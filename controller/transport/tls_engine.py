@@ -1,4 +1,4 @@
-"""TLS of one connection between buffers of bytes, without its socket; pure.
+"""TLS of one connection between buffers of bytes, without its socket; sans-IO.
 
 A TLS socket of the standard library reads the head and the body of each record on their own, sends each
 session ticket on its own, and sets the mode of the socket again at each step of its handshake. Between

@@ -1,4 +1,4 @@
-"""Messages to bytes and back: one open WebSocket (RFC 6455) with its extensions, pure.
+"""Messages to bytes and back: one open WebSocket (RFC 6455) with its extensions, sans-IO.
 
 The protocol is the Sans-I/O layer of `websockets`. This module joins its frames to messages and turns each
 of its ends into one `CloseCause`. Most messages come as one text frame: those are decoded here without the

@@ -1,6 +1,6 @@
 """EEBUS: SHIP connections, SPINE datagrams and the use cases of a controllable system.
 
-Everything in here is pure: bytes, events and time go in, effects come out. Sockets, certificates on disk
+Everything in here is sans-IO: bytes, events and time go in, effects come out. Sockets, certificates on disk
 and mDNS belong to the service that runs these machines.
 
     ship_messages, ship    connection handshake and life of one SHIP connection (SHIP 1.0.1)

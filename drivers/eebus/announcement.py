@@ -1,4 +1,4 @@
-"""Announcement of a SHIP node by mDNS (SHIP 1.0.1, 7), and the text of its QR code, pure."""
+"""Announcement of a SHIP node by mDNS (SHIP 1.0.1, 7), and the text of its QR code, sans-IO."""
 
 from __future__ import annotations
 

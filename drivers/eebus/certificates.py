@@ -1,4 +1,4 @@
-"""Self-signed certificates of SHIP partners, and the SKI that identifies them (SHIP 1.0.1, 12.1), pure.
+"""Self-signed certificates of SHIP partners, and the SKI that identifies them (SHIP 1.0.1, 12.1), sans-IO.
 
 The SKI is the SHA-1 of the public key's bit string (RFC 5280, 4.2.1.2, method 1). It must stand in the
 certificate as SubjectKeyIdentifier as well: a certificate where the two differ is refused.

@@ -1,4 +1,4 @@
-"""All SHIP connections of our device, and the partners behind them, pure.
+"""All SHIP connections of our device, and the partners behind them, sans-IO.
 
 A partner is identified by its SKI alone, which TLS has proved. It may be trusted, or wait until a user
 accepts it. One partner has one connection: of two, one is closed by the rule of `DoubleConnection`.

@@ -1,4 +1,4 @@
-"""Limits and failsafe values on the wire: LoadControl and DeviceConfiguration of LPC and LPP, pure.
+"""Limits and failsafe values on the wire: LoadControl and DeviceConfiguration of LPC and LPP, sans-IO.
 
 A write may carry any part of a limit: value, activation, duration, or the deletion of the duration. What is
 left out keeps its stored value, the scale of a number included. A write is done as a whole or not at all,

@@ -1,4 +1,4 @@
-"""EEBUS limitation of power consumption (LPC): the state machine of the Controllable System, pure.
+"""EEBUS limitation of power consumption (LPC): the state machine of the Controllable System, sans-IO.
 
 The Energy Guard (the grid operator's control box) writes limits; the Controllable System (this site) keeps
 them. Both send heartbeats. The use case (LPC 1.0.0, rules LPC-901 to 923) has five states:

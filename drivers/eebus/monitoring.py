@@ -1,4 +1,4 @@
-"""Monitoring of power consumption (MPC 1.0.0): values of the grid connection's meter, pure.
+"""Monitoring of power consumption (MPC 1.0.0): values of the grid connection's meter, sans-IO.
 
 We are the actor MonitoredUnit. Quantities that the meter does not measure are not described. Consumption is
 positive, as in our readings; voltage and frequency have no sign. While the meter cannot be read, its values

@@ -1,4 +1,4 @@
-"""One SHIP connection from the opened WebSocket to its end (SHIP 1.0.1, 13.4), pure.
+"""One SHIP connection from the opened WebSocket to its end (SHIP 1.0.1, 13.4), sans-IO.
 
 The phases follow each other:
 

@@ -1,4 +1,4 @@
-"""Our SPINE device with all its partners: limits, measurements and heartbeats, pure.
+"""Our SPINE device with all its partners: limits, measurements and heartbeats, sans-IO.
 
 A write of a limit or failsafe value that was understood is returned as `LimitRequested`, the last effect of
 its datagram. The owner of the state machine of that direction answers with `answer_request`; only then are

@@ -1,4 +1,4 @@
-"""Datagrams of one partner, from the end of the SHIP handshake to the end of the connection, pure.
+"""Datagrams of one partner, from the end of the SHIP handshake to the end of the connection, sans-IO.
 
 The session answers reads and calls from the data of our device, keeps the partner's subscriptions and
 bindings, and discovers the partner: its entities, its use cases, and the heartbeat of the client that has

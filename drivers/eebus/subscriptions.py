@@ -1,4 +1,4 @@
-"""Subscriptions and bindings of one partner to our features (SPINE 1.3.0, 7.3 and 7.4), pure.
+"""Subscriptions and bindings of one partner to our features (SPINE 1.3.0, 7.3 and 7.4), sans-IO.
 
 Any feature of ours that has data may be subscribed to. Only server features may be bound, and the features
 that command power by one partner at a time.

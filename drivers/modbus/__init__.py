@@ -1,1 +1,1 @@
-"""Modbus buses: requests and answers as frames (pure), and the sockets and serial ports below them."""
+"""Modbus buses: requests and answers as frames (sans-IO), and the sockets and serial ports below them."""

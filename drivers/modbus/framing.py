@@ -1,4 +1,4 @@
-"""One request and its answer on a Modbus bus, byte by byte. Pure.
+"""One request and its answer on a Modbus bus, byte by byte. Sans-IO.
 
 pymodbus builds and parses the frames, but its framers accept an answer of the wrong length or function,
 and lose a good frame behind noise. On an RS485 bus noise, another unit's late answer and the echo of our

@@ -1,4 +1,4 @@
-"""Frames of Modbus, with the framers and messages of pymodbus: the only file that uses its internals. Pure.
+"""Frames of Modbus, with the framers and messages of pymodbus: the only file that uses its internals.
 
 pymodbus' public interface is its clients and servers, which own the transport and run on asyncio. Its
 framers and messages are what is needed here; they change between minor versions, so what depends on

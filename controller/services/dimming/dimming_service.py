@@ -1,8 +1,8 @@
 r"""Dimming service: passes events and the time to the dimming controller, and executes its actions in order.
 
-The decisions are those of `DimmingController`, which is pure. An event limits the site at once; its state and
-its evidence are stored in one transaction, then answers and notifications are sent. A limit is obeyed, and
-its command answered, even if the store cannot be written; that is logged and counted.
+The decisions are those of `DimmingController`, which is sans-IO. An event limits the site at once; its state
+and its evidence are stored in one transaction, then answers and notifications are sent. A limit is obeyed,
+and its command answered, even if the store cannot be written; that is logged and counted.
 
     digital inputs ----> DimmingService ----> DimmingEvidence   state and evidence, stored
     DimmingBackend ----/                \---> DimmingOutput     limit, what is measured

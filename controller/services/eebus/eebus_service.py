@@ -1,4 +1,4 @@
-"""EEBUS node at work: connections, discovery, trust and time around the pure node of `drivers.eebus`."""
+"""EEBUS node at work: connections, discovery, trust and time around the sans-IO node of `drivers.eebus`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Load management service: passes events and the time to `SiteControl`, and queues the limits that follow.
 
-`SiteControl` is pure and has no OCPP. `StationLimits` is the side of the stations: it reports what they send
-and sends the limits.
+`SiteControl` is sans-IO and has no OCPP. `StationLimits` is the side of the stations: it reports what they
+send and sends the limits.
 """
 
 from __future__ import annotations

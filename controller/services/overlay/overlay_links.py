@@ -1,6 +1,6 @@
 """Open links of the overlay node: messages go in, and what the node sends goes out on them.
 
-All decisions are those of `overlay.node`, which is pure. Links are registered by those that own them
+All decisions are those of `overlay.node`, which is sans-IO. Links are registered by those that own them
 (`OverlayUplink`, `OverlayDownlink`, `OverlayEndpoint`), each with a carrier.
 """
 

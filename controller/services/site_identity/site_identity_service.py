@@ -2,7 +2,7 @@
 
 OCPP 2.x Part 4, 6.2 (a local controller may have an identity of its own); 1.6 edition 2, 3.13.4 (a limit
 for the group may be sent to it). The protocol is `site_identity.identity`, the policy on its link
-`site_identity.site_link_policy`; both are pure.
+`site_identity.site_link_policy`; both are sans-IO.
 """
 
 from __future__ import annotations
