@@ -285,10 +285,10 @@ class ControlPass:
         """
         yield from self._note_changed(part, planner)
         yield from part.site.scan_costs
-        ledger = self._ledger(part)
+        headroom = self._headroom(part)
         off_shares = self._off_shares_of(part, planner.allocations)
-        cuts = yield from self._cuts.plan_cuts(off_shares, ledger, self._falling, self._now)
-        yield from self._send_concerned(part, planner, ledger, cuts, urgent=urgent, to_shares=to_shares)
+        cuts = yield from self._cuts.plan_cuts(off_shares, headroom, self._falling, self._now)
+        yield from self._send_concerned(part, planner, headroom, cuts, urgent=urgent, to_shares=to_shares)
         if part is self.whole and not urgent:
             yield from self._raise_few(planner)
         for ref in self._reasoned:
@@ -332,7 +332,7 @@ class ControlPass:
         self,
         part: SitePart,
         planner: SharePlanner,
-        ledger: Headroom,
+        headroom: Headroom,
         cuts: Mapping[EvseRef, float],
         *,
         urgent: bool,
@@ -348,7 +348,7 @@ class ControlPass:
             concerned |= self._off_shares.refs
         concerned = self._in_part(concerned, part)
         waiting = yield from self._rising.find_rising(
-            part.site.circuit_by_id, ledger, rising_place, self._now
+            part.site.circuit_by_id, headroom, rising_place, self._now
         )
         tested = self._to_test if part is self.whole else {}
         waiting += yield from self._in_order(concerned | tested, cuts)
@@ -356,13 +356,13 @@ class ControlPass:
         cost = 0
         while waiting:
             if changes != self._model.changes:
-                ledger, changes = self._ledger(part), self._model.changes
+                headroom, changes = self._headroom(part), self._model.changes
             cost += COST_NOTED
-            each, only_rises = take_first(waiting, ledger)
+            each, only_rises = take_first(waiting, headroom)
             if each is None:
                 continue
             ref = each.evse.ref
-            if only_rises and (ref in concerned or not self._can_rise(each, ledger)):
+            if only_rises and (ref in concerned or not self._can_rise(each, headroom)):
                 continue
             self._to_test.pop(ref, None)
             if not only_rises and ref not in concerned and not each.offer.await_test(self._now):
@@ -370,7 +370,7 @@ class ControlPass:
             self._command(
                 each,
                 planner.allocations.get(ref),
-                ledger,
+                headroom,
                 urgent=urgent,
                 to_share=to_shares,
                 cut_a=cuts.get(ref),
@@ -402,26 +402,26 @@ class ControlPass:
     def _raise_few(self, planner: SharePlanner) -> Iterator[int]:
         """Raise few EVSEs into the room that is left, until their renewal."""
         yield from self.whole.site.scan_costs
-        ledger, changes = self._spare_room(), self._model.changes
-        if ledger.is_full(SPARE_A):
+        headroom, changes = self._spare_room(), self._model.changes
+        if headroom.is_full(SPARE_A):
             return
         yield from self._rank_raisable(planner)
-        waiting = yield from self._raisable.find_with_room(ledger, SPARE_A, place_beside_share, self._now)
+        waiting = yield from self._raisable.find_with_room(headroom, SPARE_A, place_beside_share, self._now)
         heapify(waiting)
         cost = 0
         while waiting:
             if changes != self._model.changes:
-                ledger, changes = self._spare_room(), self._model.changes
-            if ledger.is_full(SPARE_A):
+                headroom, changes = self._spare_room(), self._model.changes
+            if headroom.is_full(SPARE_A):
                 break
             cost += COST_NOTED
-            controller, _ = take_first(waiting, ledger)
+            controller, _ = take_first(waiting, headroom)
             if controller is None or (allocation := planner.allocations.get(controller.evse.ref)) is None:
                 continue
-            limit_a = target_a(controller, allocation, ledger, self._now)
+            limit_a = target_a(controller, allocation, headroom, self._now)
             if limit_a is not None:
                 before = controller.delivery.standing(self._now)
-                self._commands += controller.offer.raise_to(limit_a, ledger, self._now)
+                self._commands += controller.offer.raise_to(limit_a, headroom, self._now)
                 self._finish(controller, allocation, before)
                 cost += COST_COMMAND
             if cost >= 10 * COST_COMMAND:
@@ -444,10 +444,10 @@ class ControlPass:
 
     def _spare_room(self) -> Headroom:
         """Return the room that neither a rise that is to come nor a session that is to begin waits for."""
-        ledger = self._ledger(self.whole)
-        self._supply.book_reserves(ledger)
-        ledger.book_all(self._waiting)
-        return ledger
+        headroom = self._headroom(self.whole)
+        self._supply.book_reserves(headroom)
+        headroom.book_all(self._waiting)
+        return headroom
 
     def _find_base(self, part: SitePart) -> Generator[int, None, SiteBase]:
         """Return the base load of a part of the site; yields the cost of the steps of a large one."""
@@ -468,22 +468,22 @@ class ControlPass:
             self._supplied = base, self._supply.supplies(part.site, base.assumed, self._now)
         return self._supplied[1].copy()
 
-    def _ledger(self, part: SitePart) -> Headroom:
+    def _headroom(self, part: SitePart) -> Headroom:
         """Return the room that is free now with every EVSE booked at the most that it may be taking."""
-        ledger = self._supplies_of(part, self._base_of(part))
-        ledger.book_all(self._bookings)
-        self._planner_of(part).book_excess(ledger, self._now)
-        return ledger
+        headroom = self._supplies_of(part, self._base_of(part))
+        headroom.book_all(self._bookings)
+        self._planner_of(part).book_excess(headroom, self._now)
+        return headroom
 
-    def _can_rise(self, controller: EvseController, ledger: Headroom) -> bool:
-        room_a = ledger.room(controller.evse, controller.model.phases)
+    def _can_rise(self, controller: EvseController, headroom: Headroom) -> bool:
+        room_a = headroom.room(controller.evse, controller.model.phases)
         return room_a >= controller.offer.least_room_a(self._now, self._now)
 
     def _command(
         self,
         controller: EvseController,
         allocation: Allocation | None,
-        ledger: Headroom,
+        headroom: Headroom,
         *,
         urgent: bool,
         to_share: bool,
@@ -493,7 +493,7 @@ class ControlPass:
         now = self._now
         before = controller.delivery.standing(now)
         self._commands += controller.offer.commands_towards(
-            allocation, ledger, now, urgent=urgent, to_share=to_share, cut_a=cut_a
+            allocation, headroom, now, urgent=urgent, to_share=to_share, cut_a=cut_a
         )
         self._finish(controller, allocation, before)
 

@@ -128,10 +128,10 @@ class RoomGroup(Generic[Noted]):
         self._least_rooms.pop(ref, None)
         self._order = []
 
-    def room_a(self, ledger: Headroom) -> float:
+    def room_a(self, headroom: Headroom) -> float:
         """Return the room (A per phase) that each of them has."""
         each, _ = next(iter(self.members.values()))
-        return ledger.room(each.evse, each.model.phases)
+        return headroom.room(each.evse, each.model.phases)
 
     def least_room_a(self, now: float) -> tuple[float, int]:
         """Return the least room (A per phase) into which a rise of one may be worth a write, and the cost.
@@ -148,13 +148,13 @@ class RoomGroup(Generic[Noted]):
         return min(self._least_rooms.values()), cost
 
     def find_rising(
-        self, ledger: Headroom, place_of: PlaceOf[Noted], now: float
+        self, headroom: Headroom, place_of: PlaceOf[Noted], now: float
     ) -> tuple[Waiting | None, int]:
         """Return those of which a rise into their room may be worth a write, in their order, and the cost.
 
         None: there is no such one. One that changes meanwhile may rise, too.
         """
-        room_a = self.room_a(ledger)
+        room_a = self.room_a(headroom)
         if room_a < -NOISE_A:
             return None, COST_GROUP
         least_a, cost = self.least_room_a(now)
@@ -166,10 +166,10 @@ class RoomGroup(Generic[Noted]):
         return (next(rising), least_a, rising), cost + found_at_cost
 
     def find_with_room(
-        self, ledger: Headroom, least_a: float, place_of: PlaceOf[Noted], now: float
+        self, headroom: Headroom, least_a: float, place_of: PlaceOf[Noted], now: float
     ) -> tuple[Waiting | None, int]:
         """Return all of them in their order, and the cost; None where their room (A per phase) is less."""
-        if self.room_a(ledger) < least_a:
+        if self.room_a(headroom) < least_a:
             return None, COST_GROUP
         order, cost = self.in_order(place_of, now)
         following = iter(order)
@@ -247,23 +247,23 @@ class RoomGroups(Generic[Noted]):
             self.note(each, self.by_circuit[circuit][key].members[each.evse.ref][1])
 
     def find_rising(
-        self, circuits: Iterable[str], ledger: Headroom, place_of: PlaceOf[Noted], now: float
+        self, circuits: Iterable[str], headroom: Headroom, place_of: PlaceOf[Noted], now: float
     ) -> Generator[int, None, list[Waiting]]:
         """Return the EVSEs of these circuits of which a rise may be worth a write by now.
 
         Each group is in its order. Yields the cost of each step.
         """
-        return self._find(circuits, lambda group: group.find_rising(ledger, place_of, now))
+        return self._find(circuits, lambda group: group.find_rising(headroom, place_of, now))
 
     def find_with_room(
-        self, ledger: Headroom, least_a: float, place_of: PlaceOf[Noted], now: float
+        self, headroom: Headroom, least_a: float, place_of: PlaceOf[Noted], now: float
     ) -> Generator[int, None, list[Waiting]]:
         """Return all groups with so much room (A per phase), each in its order.
 
         Yields the cost of each step.
         """
         return self._find(
-            list(self.by_circuit), lambda group: group.find_with_room(ledger, least_a, place_of, now)
+            list(self.by_circuit), lambda group: group.find_with_room(headroom, least_a, place_of, now)
         )
 
     def _find(
@@ -285,7 +285,7 @@ class RoomGroups(Generic[Noted]):
         return found
 
 
-def take_first(waiting: list[Waiting], ledger: Headroom) -> tuple[EvseController | None, bool]:
+def take_first(waiting: list[Waiting], headroom: Headroom) -> tuple[EvseController | None, bool]:
     """Take the first EVSE out of a heap of groups, and return it, and True if its group only rises.
 
     Where that group has less room by now than the least into which one of it rises, it is dropped: None.
@@ -293,7 +293,7 @@ def take_first(waiting: list[Waiting], ledger: Headroom) -> tuple[EvseController
     first, least_a, following = waiting[0]
     each = first.controller
     only_rises = least_a > -math.inf
-    if only_rises and ledger.room(each.evse, each.model.phases) < least_a:
+    if only_rises and headroom.room(each.evse, each.model.phases) < least_a:
         heappop(waiting)
         return None, only_rises
     if (after := next(following, None)) is None:
@@ -353,26 +353,26 @@ class CutPlanner:
     def plan_cuts(
         self,
         off_shares: OffShares,
-        ledger: Headroom,
+        headroom: Headroom,
         falling: Bookings,
         now: float,
     ) -> Generator[int, None, dict[EvseRef, float]]:
         """Return the limits (A per phase) of EVSEs that are cut now because their room is needed.
 
         Yields the cost of each step.
-        `ledger`: the room beside all bookings; `falling`: what of these is freed by cuts that are under way.
+        `headroom`: the room beside all bookings; `falling`: what of these cuts free that are under way.
         Where a circuit is short of room or an EVSE cannot start, few are cut, and below their share, rather
         than many by a little, to spare writes: those first that obey fastest, then, where room is short,
         those whose reports show what they draw, then those whose lease would be renewed soonest. Where an
         EVSE is far below its share, those that are far above theirs come down to it. Renewals level the
         shares again.
         """
-        ledger = ledger.beside(falling)  # what cuts that are under way will free is not asked a second time
-        short = self._shortage(ledger)
+        headroom = headroom.beside(falling)  # what cuts under way will free is not asked a second time
+        short = self._shortage(headroom)
         yield from self._model.site.scan_costs
         asked: dict[Place, float] = {}
         if off_shares.below:
-            asked = yield from self._asked_room(list(off_shares.below.values()), ledger, short, now)
+            asked = yield from self._asked_room(list(off_shares.below.values()), headroom, short, now)
         cuts: dict[EvseRef, float] = {}
         if not short and not asked:
             return cuts
@@ -464,23 +464,23 @@ class CutPlanner:
             found = self._names[circuit] = [each.id for each in self._model.site.path(circuit)]
         return found
 
-    def _shortage(self, ledger: Headroom) -> dict[Place, float]:
+    def _shortage(self, headroom: Headroom) -> dict[Place, float]:
         """Return the room (A) that is missing on each place, beyond what the margin carries on a phase."""
         found: dict[Place, float] = {}
-        for circuit_id, room in ledger.short_rooms().items():
+        for circuit_id, room in headroom.short_rooms().items():
             carried_a = self._model.metering.carried_a(self._model.site.circuit_by_id[circuit_id])
             for phase in range(3):
                 if room[phase] < -carried_a:
                     found[circuit_id, phase] = -room[phase]
-        for circuit_id, room_a in ledger.sums().items():
+        for circuit_id, room_a in headroom.sums().items():
             _note_missing(found, (circuit_id, ALL), room_a)
-        if (dimmed := ledger.dimmed()) is not None:
+        if (dimmed := headroom.dimmed()) is not None:
             for column, room_a in enumerate((*dimmed.phases_a, dimmed.sum_a)):
                 _note_missing(found, (DIMMED, column), room_a)
         return found
 
     def _asked_room(
-        self, below: Sequence[OffShare], ledger: Headroom, short: dict[Place, float], now: float
+        self, below: Sequence[OffShare], headroom: Headroom, short: dict[Place, float], now: float
     ) -> Generator[int, None, dict[Place, float]]:
         """Return the room (A) that large rises lack, on each place.
 
@@ -501,7 +501,7 @@ class CutPlanner:
                 is_recent = now < controller.delivery.written_at + ASKS_AFTER_S
                 if is_recent or rise_a < max(ASKED_A, ASKED * share_a):
                     continue
-            lacking_a = rise_a - max(0.0, ledger.room(controller.evse, controller.model.phases))
+            lacking_a = rise_a - max(0.0, headroom.room(controller.evse, controller.model.phases))
             if lacking_a > NOISE_A:
                 needed = short if starts else found
                 for place, times in self._places(controller).items():
@@ -558,10 +558,10 @@ def place_beside_share(each: EvseController, rank: RankBesideShare, now: float) 
 
 
 def target_a(
-    controller: EvseController, allocation: Allocation, ledger: Headroom, now: float
+    controller: EvseController, allocation: Allocation, headroom: Headroom, now: float
 ) -> float | None:
     """Return the limit (A per phase) to raise an EVSE to; None: it has no room or does not rise beyond it."""
-    room_a = ledger.room(controller.evse, controller.model.phases)
+    room_a = headroom.room(controller.evse, controller.model.phases)
     offered_a = controller.offer.offered_a
     least_a = max(LEAST_RISE_A, controller.delivery.least_rise_a(now))
     if room_a - BUFFER_A < least_a:

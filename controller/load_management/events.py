@@ -171,8 +171,8 @@ class SetLimit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Limit (A per phase) to send to a station; each ends with one `LimitAnswered` of its token.
 
     A fallback has no end; a lease ends `duration_s` s after the station accepted it. `urgent`: a circuit is
-    over its limit now; it goes before everything else that waits for the station. `after_a`: what shall
-    hold after a lease (A per phase). `limit_w` and `after_w` are the same for a station that accepts W only.
+    over its limit now; it goes before everything else that waits for the station. `fallback_a`: what holds
+    after a lease (A per phase). `limit_w` and `fallback_w` are the same for a station that accepts W only.
     `number_phases`: it may use so many, None: all that it has.
     """
 
@@ -181,9 +181,9 @@ class SetLimit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     kind: LimitKind
     limit_a: float
     duration_s: float | None
-    after_a: float = 0.0
+    fallback_a: float = 0.0
     limit_w: float = 0.0
-    after_w: float = 0.0
+    fallback_w: float = 0.0
     number_phases: int | None = None
     urgent: bool = False
 

@@ -267,10 +267,10 @@ class SharePlanner:
         if evse.ref in self._reserved:
             self._reserved_bookings.set(evse, booking)
 
-    def book_excess(self, ledger: Headroom, now: float) -> None:
+    def book_excess(self, headroom: Headroom, now: float) -> None:
         """Book what EVSEs draw beyond their offers, where everything else is booked already."""
         for each in self._overdrawn.values():
-            each.booking.book_excess(ledger, now)
+            each.booking.book_excess(headroom, now)
 
     # What each gets
 

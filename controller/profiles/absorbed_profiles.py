@@ -323,7 +323,7 @@ class AbsorbedProfiles:
         """
         if evse not in self.evses:
             return limit
-        allows = self._floor if kind is LimitKind.FALLBACK else self._allowed
+        allows = self._lowest_to_come if kind is LimitKind.FALLBACK else self._allowed
         allowed = allows(evse, now)
         capped = limit if allowed is None else min(limit, allowed)
         if token is not None:
@@ -475,7 +475,7 @@ class AbsorbedProfiles:
         limit = lowest_within(profiles, self.utc_of(now), self._ahead_s, context, self._steps)
         return None if limit is None else self._rounded(limit)
 
-    def _floor(self, evse: int, now: float) -> float | None:
+    def _lowest_to_come(self, evse: int, now: float) -> float | None:
         """Return the lowest that the backend allows from now on and for ever."""
         if not self._absorbed:
             return None
@@ -484,8 +484,8 @@ class AbsorbedProfiles:
 
     def _lowest_fallback(self, evse: int, now: float) -> float:
         fallback = self.in_unit(evse, self.evses[evse].fallback_a)
-        floor = self._floor(evse, now)
-        return fallback if floor is None else min(fallback, floor)
+        lowest = self._lowest_to_come(evse, now)
+        return fallback if lowest is None else min(fallback, lowest)
 
     def _rounded(self, limit: float) -> float:
         """Round down to one decimal of A; a limit in W stays exact, it is rounded as it is written."""

@@ -53,12 +53,12 @@ def is_ours(charging_profile_id: int) -> bool:
 class LimitTerms(msgspec.Struct, frozen=True, kw_only=True):
     """Terms under which a limit is encoded for a station.
 
-    `after`: the fallback after a lease, in the unit of the limit, where one profile has both.
+    `fallback`: what holds after a lease, in the unit of the limit, where one profile has both.
     `number_phases`: of the limit; None: all.
     """
 
     quirk: Quirk = NO_QUIRK
-    after: float = 0.0
+    fallback: float = 0.0
     number_phases: int | None = None
 
 
@@ -122,7 +122,7 @@ def _plan(
     duration, valid_to = None, None
     periods = [(0, _rounded(limit, quirk))]
     if lease_s is not None and form is LeaseForm.STEPPED:
-        periods.append((lease_s, _rounded(terms.after, quirk)))
+        periods.append((lease_s, _rounded(terms.fallback, quirk)))
     elif duration_s is not None and stacked and quirk.kind == "Relative":
         valid_to = _moment(now + timedelta(seconds=duration_s))
     elif stacked:

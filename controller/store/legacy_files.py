@@ -160,8 +160,8 @@ def _read_limits(database: sqlite3.Connection) -> Iterator[Record]:
         yield LimitStored(
             station=station,
             evse=evse,
-            floor=bool(floor),
-            floor_a=floor_a,
+            has_fallback=bool(floor),
+            fallback_a=floor_a,
             held_a=held_a,
             until=datetime.fromisoformat(until),
             saved=datetime.fromisoformat(saved),

@@ -32,18 +32,20 @@ class StoredGoal(msgspec.Struct, frozen=True):
     drawn_ago_s: float
 
 
-class LimitStored(Record, frozen=True, kw_only=True):
+class LimitStored(
+    Record, frozen=True, kw_only=True, rename={"has_fallback": "floor", "fallback_a": "floor_a"}
+):
     """The limits that a station was left with for one EVSE, and its learned response.
 
-    `floor_a`: the fallback (A per phase), confirmed if `floor`. `held_a` (A per phase) may be drawn until
+    `fallback_a` (A per phase) is in the station if `has_fallback`. `held_a` (A per phase) may be drawn until
     `until`. `until` and `saved` are UTC; `written_ago_s` are s before `saved`. `saved_uptime_s`: uptime of
     the machine (s) at `saved`; None in records of earlier versions.
     """
 
     station: str
     evse: int
-    floor: bool
-    floor_a: float
+    has_fallback: bool
+    fallback_a: float
     held_a: float
     until: datetime
     saved: datetime
@@ -75,8 +77,8 @@ def limit_record(
     return LimitStored(
         station=ref.station,
         evse=ref.evse,
-        floor=memory.floor,
-        floor_a=memory.floor_a,
+        has_fallback=memory.has_fallback,
+        fallback_a=memory.fallback_a,
         held_a=memory.held_a,
         until=wall.astimezone(UTC) + timedelta(seconds=memory.until - now),
         saved=wall.astimezone(UTC),
@@ -105,8 +107,8 @@ def delivery_memory(stored: LimitStored, wall: datetime, now: float, uptime: flo
     saved_at = now - max(0.0, (wall - stored.saved).total_seconds())
     goal = stored.goal
     return DeliveryMemory(
-        floor=stored.floor,
-        floor_a=stored.floor_a,
+        has_fallback=stored.has_fallback,
+        fallback_a=stored.fallback_a,
         held_a=stored.held_a,
         until=now + stored.measure_left(uptime),
         written=tuple(limited_at - ago_s for ago_s in stored.written_ago_s),
@@ -131,7 +133,7 @@ def covered_limit(limit: SetLimit, stored: LimitStored | None, uptime: float) ->
     not exceed the stored fallback, or end later than a stored limit that is as high: its duration is cut, and
     the station then falls to its fallback.
     """
-    if stored is None or not stored.floor or limit.limit_a <= stored.floor_a:
+    if stored is None or not stored.has_fallback or limit.limit_a <= stored.fallback_a:
         return limit
     left_s = stored.measure_left(uptime)
     if limit.duration_s is None or limit.limit_a > stored.held_a or left_s < SHORTEST_LEASE_S:

@@ -164,7 +164,7 @@ def check_messages(version: str, backend: Program) -> None:
 
 
 def check_limits(version: str, station: Program) -> None:
-    """A permanent floor first, then a lease above it that ends by itself."""
+    """A permanent fallback first, then a lease above it that ends by itself."""
     profiles = [event["payload"] for event in station.events if event.get("did") == "SetChargingProfile"]
     heads = [_profile(payload) for payload in profiles]
     assert heads[0]["level"] == 0

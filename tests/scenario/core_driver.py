@@ -377,7 +377,7 @@ class CoreSite(ScenarioSite):
             self.handle_site_event(LimitAnswered(limit.token, False, "not connected"))
             return
         profiles, evse = self._profiles[limit.ref.station], limit.ref.evse
-        after = profiles.cap_limit(evse, LimitKind.FALLBACK, limit.after_a, None, self.now)
+        fallback = profiles.cap_limit(evse, LimitKind.FALLBACK, limit.fallback_a, None, self.now)
         payload = set_limit(
             self.spec.version,
             LimitScope.STATION,
@@ -386,7 +386,7 @@ class CoreSite(ScenarioSite):
             profiles.cap_limit(evse, limit.kind, limit.limit_a, limit.duration_s, self.now, limit.token),
             self._clock.utc(),
             limit.duration_s,
-            LimitTerms(after=after, number_phases=limit.number_phases),
+            LimitTerms(fallback=fallback, number_phases=limit.number_phases),
         )
         link.handle(
             OwnCall(limit.token, str(uuid.uuid4()), "SetChargingProfile", payload, urgent=limit.urgent)

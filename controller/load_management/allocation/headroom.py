@@ -100,7 +100,7 @@ class Headroom:
         self._row += (math.inf,) * COLUMNS if dimmed is None else (*dimmed.phases_a, dimmed.sum_a)
 
     def copy(self) -> Headroom:
-        """Return another ledger with the same room."""
+        """Return a copy with the same room."""
         found = copy(self)
         found._found, found._row = {}, list(self._row)  # `_rooms` is replaced as a whole, never changed
         return found
@@ -141,7 +141,7 @@ class Headroom:
         self._row = list(map(sub, self._row, bookings.row(self._site)))
 
     def beside(self, freed: Bookings) -> Headroom:
-        """Return another ledger, with the room that is left once so much is freed."""
+        """Return a copy with the room that is left once so much is freed."""
         found = copy(self)
         found._found, found._rooms = {}, None
         found._row = list(map(add, self._row, freed.row(self._site)))

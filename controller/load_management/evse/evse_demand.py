@@ -97,11 +97,11 @@ class EvseBooking:
         expected_a = max(standing.offered_a, model.draw.defiant_a)
         return (phases, booked_a), min(booked_a, max(0.0, booked_a - expected_a))
 
-    def book(self, ledger: Headroom, now: float) -> None:
+    def book(self, headroom: Headroom, now: float) -> None:
         """Book the most that it may be taking now."""
-        ledger.book(self._model.evse, *self.current(now))
+        headroom.book(self._model.evse, *self.current(now))
 
-    def book_overdraw(self, ledger: Headroom, now: float, *, is_dimmed: bool) -> None:
+    def book_overdraw(self, headroom: Headroom, now: float, *, is_dimmed: bool) -> None:
         """Book its draw beyond its offer: part of no share, and missing all the same.
 
         `is_dimmed`: the grid operator limits it. Then no meter shows who has not received a cut: what is not
@@ -110,23 +110,23 @@ class EvseBooking:
         evse = self._model.evse
         late_a = self._delivery.standing(now).late_a if is_dimmed and evse.is_controllable else 0.0
         if amps := max(self._model.draw.overdraw_a, late_a):
-            ledger.book(evse, self._model.phases, amps)
+            headroom.book(evse, self._model.phases, amps)
 
-    def book_excess(self, ledger: Headroom, now: float) -> None:
+    def book_excess(self, headroom: Headroom, now: float) -> None:
         """Book its reported draw beyond its offer, as far as it is above what is booked for it."""
         drawn_a = self._delivery.standing(now).offered_a + self._model.draw.overdraw_a
         excess_a = drawn_a - self.current(now)[1]
         if self._model.draw.has_excess and excess_a > 0:
-            ledger.book(self._model.evse, self._model.phases, excess_a)
+            headroom.book(self._model.evse, self._model.phases, excess_a)
 
-    def ceiling_a(self, booked_a: float, offered_a: float, ledger: Headroom, least_a: float = 0.0) -> float:
+    def ceiling_a(self, booked_a: float, offered_a: float, headroom: Headroom, least_a: float = 0.0) -> float:
         """Return the highest limit that it may rise to by now: in whole tenths, nothing below its minimum.
 
         While its station may not have stopped it yet, what is booked for it may be missing elsewhere: that it
         gets back only as far as it is free. `least_a`: less is of no use to it if it is offered nothing yet
         (A per phase).
         """
-        evse, room_a = self._model.evse, ledger.room(self._model.evse, self._model.phases)
+        evse, room_a = self._model.evse, headroom.room(self._model.evse, self._model.phases)
         ceiling_a = booked_a + (room_a if offered_a < evse.min_a else max(0.0, room_a))
         ceiling_a = math.floor(ceiling_a * 10 + 1e-6) / 10
         least_a = max(evse.min_a, least_a) if booked_a < evse.min_a else evse.min_a

@@ -178,7 +178,7 @@ class EvseOffer:
     def commands_towards(
         self,
         allocation: Allocation | None,
-        ledger: Headroom,
+        headroom: Headroom,
         now: float,
         *,
         urgent: bool,
@@ -187,7 +187,7 @@ class EvseOffer:
     ) -> list[SetLimit]:
         """Return what to send so that it comes to its allocation (None: it gets none).
 
-        A rise goes only into room that is left in `ledger`, where everybody is booked, and is booked there.
+        A rise goes only into room that is left in `headroom`, where everybody is booked, and is booked there.
         `cut_a`: it is cut to this limit now, as its room is needed. `to_share`: it is cut to its share now.
         """
         model, delivery, fallback_a = self._model, self._delivery, self._model.evse.fallback_a
@@ -205,7 +205,7 @@ class EvseOffer:
         is_needed = to_share or cut_a is not None or self._demand.must_obey or now < self._test_ends_at
         commands = delivery.commands(
             target_a,
-            self._booking.ceiling_a(booked_a, offered_a, ledger, min(model.start_a(now), target_a)),
+            self._booking.ceiling_a(booked_a, offered_a, headroom, min(model.start_a(now), target_a)),
             now,
             urgent=urgent,
             idle=allocation is None and not problem and has_fallback,
@@ -215,26 +215,26 @@ class EvseOffer:
         if urgent and not commands and delivery.is_due(now):
             # An urgent pass renews nothing: the next one does, before the end.
             self._due.updates.add(model.evse.ref)
-        self._book_offer(booked_a, ledger, now)
+        self._book_offer(booked_a, headroom, now)
         self.statement = self._explain(allocation, problem, booked_a, step_a, now)
         return commands
 
-    def raise_to(self, target_a: float, ledger: Headroom, now: float) -> list[SetLimit]:
+    def raise_to(self, target_a: float, headroom: Headroom, now: float) -> list[SetLimit]:
         """Return what to send so that it rises to a target (A per phase), which may be above its share."""
         booked_a = self._booking.most_a(now)
-        ceiling_a = self._booking.ceiling_a(booked_a, self.offered_a, ledger)
+        ceiling_a = self._booking.ceiling_a(booked_a, self.offered_a, headroom)
         commands = self._delivery.commands(target_a, ceiling_a, now)
-        self._book_offer(booked_a, ledger, now)
+        self._book_offer(booked_a, headroom, now)
         return commands
 
-    def _book_offer(self, booked_a: float, ledger: Headroom, now: float) -> None:
+    def _book_offer(self, booked_a: float, headroom: Headroom, now: float) -> None:
         """Note its offer after a command, and book what of it is above `booked_a` (A per phase)."""
         before_a, self.offered_a = self.offered_a, self._delivery.standing(now).offered_a
         offered_a = self.offered_a
         self._rises_after_test &= offered_a <= before_a + NOISE_A
         self._model.draw.offer(offered_a, now)
         if offered_a > booked_a and self._booking.may_draw(now):
-            ledger.book(self._model.evse, self._model.phases, offered_a - booked_a)
+            headroom.book(self._model.evse, self._model.phases, offered_a - booked_a)
 
     def settle(self, allocation: Allocation | None, now: float) -> None:
         """Note the allocation of this pass, and find until when the next passes may leave the EVSE alone.

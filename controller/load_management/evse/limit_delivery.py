@@ -123,12 +123,12 @@ class LimitStanding(msgspec.Struct, frozen=True, gc=False):
 class DeliveryMemory(msgspec.Struct, frozen=True):
     """Record of an EVSE for a restart. Currents in A per phase, `until` in s, monotonic.
 
-    The station may be taking `held_a` until then, and after it `floor_a` if its `floor` was confirmed.
+    The station may be taking `held_a` until then, and after it `fallback_a` if that was confirmed.
     `written`: when it was written to (s, monotonic), where its memory bears only so much in a day.
     """
 
-    floor: bool
-    floor_a: float
+    has_fallback: bool
+    fallback_a: float
     held_a: float
     until: float
     written: tuple[float, ...] = ()
@@ -157,14 +157,15 @@ class LimitDelivery:
         self._phases = 1
         self.number_phases: int | None = None
         self.hold_s = 0.0
-        """Shortest duration of a lease that is not above the floor: the grid operator dims it."""
+        """Shortest duration of a lease that is not above the fallback: the grid operator dims it."""
         self._written: deque[float] = deque(maxlen=writes_per_day or 0)  # when, of as many as fit in a day
         self.most_w: float | None = None
         """Limit in W of its backend, for a station that accepts W only; None: no limit."""
         self.connected = False
         self.is_obeyed = True
         """False if its station drew more at its last report than its limits allow: it may have lost them."""
-        self._floor = False
+        self.has_fallback = False
+        """True if the fallback is in the station, as far as is known."""
         self._lease: _Lease | None = None
         self._pending: dict[int, _Pending] = {}
         self._trail: tuple[float, float] = (0.0, 0.0)  # A that may still be taken, and until when
@@ -196,13 +197,13 @@ class LimitDelivery:
             longest_s = max(longest_s, self._lease.ends_at - now)
         until = now + longest_s + CLOCK_SLACK_S if leased else self._trailing_until
         return DeliveryMemory(
-            self._floor, self._evse.fallback_a, self.standing(now).held_a, until, tuple(self._written)
+            self.has_fallback, self._evse.fallback_a, self.standing(now).held_a, until, tuple(self._written)
         )
 
     def restore(self, memory: DeliveryMemory) -> None:
         """Take over what was recorded before a restart. A fallback above today's does not count."""
         self._has_changed()
-        self._floor = memory.floor and memory.floor_a <= self._evse.fallback_a + NOISE_A
+        self.has_fallback = memory.has_fallback and memory.fallback_a <= self._evse.fallback_a + NOISE_A
         self._trail = (memory.held_a, memory.until)
         self._written = deque(memory.written, maxlen=max(self._written.maxlen or 0, len(memory.written)))
 
@@ -292,7 +293,7 @@ class LimitDelivery:
             if self.connected:
                 self.on_profiles_touched(now)
             elif evse.fallback_a < before.fallback_a:
-                self._floor = False
+                self.has_fallback = False
             self._replaced_max_a = max(self._replaced_max_a, before.max_a)
         self._evse = evse
 
@@ -345,7 +346,7 @@ class LimitDelivery:
             self._before_doubt_a = self.standing(now).held_a
             self._doubt_since = now
         self._has_changed()
-        self._floor = False
+        self.has_fallback = False
         self._lease = None
         self._pending.clear()  # their answers would not show whether they came before or after
         self.written_at = 0.0
@@ -362,7 +363,7 @@ class LimitDelivery:
             self._refused_leases += pending.kind is LimitKind.LEASE
             self._retry_at = now + RETRY.wait_s(self._refused_leases)
         elif pending.kind is LimitKind.FALLBACK:
-            self._floor = True
+            self.has_fallback = True
         else:
             self._refused_leases = 0
             if (before_a := self._permitted_a(now)) > pending.limit_a:
@@ -373,8 +374,8 @@ class LimitDelivery:
             self._lease = _Lease(
                 pending.limit_a, pending.limit_w, pending.sent_at, now, pending.duration_s, ends_at
             )
-            self._floor |= not self._stacked
-        if self._lease is not None and (self._floor or now < self._secures_from):
+            self.has_fallback |= not self._stacked
+        if self._lease is not None and (self.has_fallback or now < self._secures_from):
             self._doubt_since = None
             self._replaced_max_a = 0.0
             self._refusal = "" if accepted else self._refusal
@@ -399,7 +400,7 @@ class LimitDelivery:
 
         A lease that is not above the fallback allows no more than that.
         """
-        allows_more = not self._floor or pending.limit_a > self._evse.fallback_a + NOISE_A
+        allows_more = not self.has_fallback or pending.limit_a > self._evse.fallback_a + NOISE_A
         if pending.kind is LimitKind.LEASE and allows_more:
             limit, until = self._trail
             still = limit if now < until else 0.0
@@ -509,7 +510,7 @@ class LimitDelivery:
     def _permitted_a(self, now: float) -> float:
         """Return the highest current (A per phase) of the limits in the station, once it follows them."""
         most_a, lease = max(self._evse.max_a, self._replaced_max_a), self._lease
-        found_a = self._evse.fallback_a if self._floor else most_a
+        found_a = self._evse.fallback_a if self.has_fallback else most_a
         if lease is not None and now < lease.answered_at + lease.duration_s + CLOCK_SLACK_S:
             found_a = lease.limit_a if now < lease.ends_at else max(lease.limit_a, found_a)
         for pending in self._pending.values():
@@ -568,7 +569,7 @@ class LimitDelivery:
     @property
     def _without_lease_a(self) -> float:
         """Return what it may take once its lease has ended (A per phase)."""
-        return self._evse.fallback_a if self._floor else max(self._evse.max_a, self._replaced_max_a)
+        return self._evse.fallback_a if self.has_fallback else max(self._evse.max_a, self._replaced_max_a)
 
     # Commands
 
@@ -592,12 +593,12 @@ class LimitDelivery:
         """
         if self._pending:
             self._give_up_waiting(now)
-        if self._refused_leases > 1 and self._floor:
+        if self._refused_leases > 1 and self.has_fallback:
             target_a = min(target_a, self._evse.fallback_a)
         target_a, ceiling_a = self.possible_a(target_a), self._quirk.rounded_a(ceiling_a)
         if not self.connected or now < self._sends_from:
             return []
-        secures, leases = self._stacked and not self._floor and now >= self._secures_from, 0
+        secures, leases = self._stacked and not self.has_fallback and now >= self._secures_from, 0
         for pending in self._pending.values():
             if pending.kind is LimitKind.LEASE:
                 leases += 1
@@ -625,11 +626,11 @@ class LimitDelivery:
         return sent
 
     def secure_fallback(self, now: float) -> list[SetLimit]:
-        """Return the call with its permanent limit, where it has none yet and none is on its way.
+        """Return the call with its fallback, where it has none yet and none is on its way.
 
         A station that stacks no profiles has it in a lease, so it gets one at the same current.
         """
-        if self._floor or self._pending or not self.connected or now < self._sends_from:
+        if self.has_fallback or self._pending or not self.connected or now < self._sends_from:
             return []
         kind = LimitKind.FALLBACK if self._stacked else LimitKind.LEASE
         return [self._send(kind, self._evse.fallback_a, now, urgent=False)]
@@ -708,11 +709,6 @@ class LimitDelivery:
         """Return the quirk that its station has, with the site's bound of writes."""
         return self._quirk
 
-    @property
-    def has_fallback(self) -> bool:
-        """Return True if the permanent limit is in the station, as far as is known."""
-        return self._floor
-
     def _worn(self, now: float) -> bool:
         """Return True if it was written to as often as its memory allows in a day; cuts do not wait."""
         most = self._quirk.writes_per_day
@@ -736,9 +732,9 @@ class LimitDelivery:
             kind=kind,
             limit_a=limit_a,
             duration_s=duration_s if lease else None,
-            after_a=self._evse.fallback_a,
+            fallback_a=self._evse.fallback_a,
             limit_w=limit_w,
-            after_w=self._watts(self._evse.fallback_a, self._fallback_phases),
+            fallback_w=self._watts(self._evse.fallback_a, self._fallback_phases),
             number_phases=self.number_phases if lease else None,
             urgent=urgent,
         )

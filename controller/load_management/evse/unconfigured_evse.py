@@ -108,10 +108,10 @@ class UnconfiguredEvse:
         """Return what it draws on the site's phases now."""
         return self._model.draw.credit(now, has_car=self.may_draw(now))
 
-    def book(self, ledger: Headroom, now: float) -> None:
+    def book(self, headroom: Headroom, now: float) -> None:
         """Book the most that it may be taking now, on all of its phases."""
         if amps := self.booked_a(now):
-            ledger.book(self.evse, self.evse.all_phases, amps)
+            headroom.book(self.evse, self.evse.all_phases, amps)
 
     def commands(self, now: float) -> list[SetLimit]:
         """Return what to send so that it comes to its station's fallback."""

@@ -60,10 +60,12 @@ class LimitEncoder:
         clock = self._clocks.find_clock(station)
         clock.follow(now, wall.timestamp())
         quirk = self._capabilities.find_quirk(station)
-        value, after = (limit.limit_w, limit.after_w) if quirk.in_watts else (limit.limit_a, limit.after_a)
+        value, fallback = (
+            (limit.limit_w, limit.fallback_w) if quirk.in_watts else (limit.limit_a, limit.fallback_a)
+        )
         terms = LimitTerms(
             quirk=quirk,
-            after=absorbed.cap_limit(evse, LimitKind.FALLBACK, after, None, now),
+            fallback=absorbed.cap_limit(evse, LimitKind.FALLBACK, fallback, None, now),
             number_phases=limit.number_phases,
         )
         payload = set_limit(

@@ -73,7 +73,7 @@ def test_no_profile_is_no_limit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("floor", "lease"),
+    ("fallback", "lease"),
     [
         (v16("ChargePointMaxProfile", 6), v16("ChargePointMaxProfile", 20, number=2, stack=1, duration=90)),
         (
@@ -83,9 +83,9 @@ def test_no_profile_is_no_limit() -> None:
     ],
 )
 def test_installed_profiles_lease_prevails_then_fallback_returns(
-    floor: dict[str, Any], lease: dict[str, Any]
+    fallback: dict[str, Any], lease: dict[str, Any]
 ) -> None:
-    profiles = installed(floor, lease)
+    profiles = installed(fallback, lease)
     assert profiles.limit_a(1, NOW + 29, RUNNING) == 20
     assert profiles.limit_a(1, NOW + 31, RUNNING) == 6
 

@@ -110,7 +110,8 @@ class DeliveryHarness:
                 START + timedelta(seconds=now),
                 command.duration_s,
                 LimitTerms(
-                    quirk=self.quirk, after=command.after_w if self.quirk.in_watts else command.after_a
+                    quirk=self.quirk,
+                    fallback=command.fallback_w if self.quirk.in_watts else command.fallback_a,
                 ),
             )
             accepted = self.charger.set(json.loads(payload), now)
@@ -222,9 +223,9 @@ def test_quirky_chargers_without_controller_end_at_fallback(make: Any) -> None:
     scenario.run_pass(16.0, 0)
     lease_s = scenario.quirk.lease_s(LEASE_S)
     assert scenario.charger.limit_a(lease_s - 1) > 12
-    floor_a = 2 if scenario.quirk.in_watts else 6  # in W it is for a car on one phase, and this has three
-    assert scenario.charger.limit_a(lease_s + 1) == pytest.approx(floor_a, abs=0.01)
-    assert scenario.charger.limit_a(lease_s + 40 * DAY_S) == pytest.approx(floor_a, abs=0.01)
+    fallback_a = 2 if scenario.quirk.in_watts else 6  # in W it is for a car on one phase, and this has three
+    assert scenario.charger.limit_a(lease_s + 1) == pytest.approx(fallback_a, abs=0.01)
+    assert scenario.charger.limit_a(lease_s + 40 * DAY_S) == pytest.approx(fallback_a, abs=0.01)
 
 
 @pytest.mark.parametrize("make", ENDLESS)

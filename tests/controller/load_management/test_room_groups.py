@@ -57,7 +57,7 @@ def charging(name: str, amps: float, *, at: float) -> EvseController:
     return each
 
 
-def ledger(room_a: float) -> Headroom:
+def headroom(room_a: float) -> Headroom:
     return Headroom(SITE, {circuit.id: (room_a,) * 3 for circuit in SITE.circuits})
 
 
@@ -84,7 +84,7 @@ def test_least_room_of_a_group_is_none_above_that_of_its_evses(begin: float, aft
     exact_a = [each.offer.least_room_a(now, now) for each in stations]
     assert least_a <= min(exact_a)
     for room_a in (0.0, 0.5, 1.0, 2.0, 5.0):
-        found, _ = group.find_rising(ledger(room_a), rising_place, now)
+        found, _ = group.find_rising(headroom(room_a), rising_place, now)
         rising = set() if found is None else {each.controller.evse.ref for each in (found[0], *found[2])}
         assert rising >= {
             each.evse.ref for each, least_a in zip(stations, exact_a, strict=True) if least_a <= room_a
@@ -106,8 +106,8 @@ def test_groups_with_room_come_in_the_order_of_their_first_evse() -> None:
     groups: RoomGroups[None] = RoomGroups()
     for name, amps in (("A", 12.0), ("B", 8.0), ("C", 10.0)):
         groups.note(charging(name, amps, at=0.0), None)
-    room = ledger(20.0)
-    found = sorted(end_of(groups.find_with_room(ledger(20.0), 0.0, rising_place, 20.0)))
+    room = headroom(20.0)
+    found = sorted(end_of(groups.find_with_room(headroom(20.0), 0.0, rising_place, 20.0)))
     order = []
     while found:
         each, only_rises = take_first(found, room)
@@ -121,8 +121,8 @@ def test_group_is_dropped_as_a_whole_once_its_room_is_gone() -> None:
     groups: RoomGroups[None] = RoomGroups()
     for name in NODES:
         groups.note(charging(name, 10.0, at=0.0), None)
-    room = ledger(20.0)
-    found = sorted(end_of(groups.find_with_room(ledger(20.0), 0.0, rising_place, 20.0)))
+    room = headroom(20.0)
+    found = sorted(end_of(groups.find_with_room(headroom(20.0), 0.0, rising_place, 20.0)))
     room.book(NODES["A"], (True, True, True), 21.0)
     room.book(NODES["C"], (True, True, True), -21.0)  # only row A is full
     assert take_first(found, room) == (None, True)
@@ -137,7 +137,7 @@ def test_only_groups_are_found_of_which_one_may_rise(room_a: float, stations: in
     groups: RoomGroups[None] = RoomGroups()
     groups.note(charging("A", 10.0, at=0.0), None)
     groups.note(charging("C", 10.0, at=0.0), None)
-    found = end_of(groups.find_rising(SITE.circuit_by_id, ledger(room_a), rising_place, 20.0))
+    found = end_of(groups.find_rising(SITE.circuit_by_id, headroom(room_a), rising_place, 20.0))
     assert len(found) == stations
 
 
@@ -150,7 +150,7 @@ def test_evse_that_left_its_group_is_in_none() -> None:
     groups.drop(each.evse.ref)
     assert each.evse.ref not in groups
     assert groups.by_circuit == {}
-    assert end_of(groups.find_with_room(ledger(20.0), 0.0, rising_place, 20.0)) == []
+    assert end_of(groups.find_with_room(headroom(20.0), 0.0, rising_place, 20.0)) == []
 
 
 def test_order_of_a_group_is_kept_until_an_evse_has_another_rank() -> None:
@@ -166,7 +166,7 @@ def test_order_of_a_group_is_kept_until_an_evse_has_another_rank() -> None:
         return (rank, each.evse.ref), math.inf
 
     def order(now: float) -> list[EvseController]:
-        [(candidate, _, following)] = end_of(groups.find_with_room(ledger(20.0), 0.0, place, now))
+        [(candidate, _, following)] = end_of(groups.find_with_room(headroom(20.0), 0.0, place, now))
         return [candidate.controller, *(each.controller for each in following)]
 
     assert order(20.0) == [first, second]

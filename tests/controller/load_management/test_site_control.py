@@ -506,8 +506,8 @@ def test_station_after_pass_gets_fallback_now_and_share_when_due() -> None:
         (make_grid(4000.0),), [make_station(name) for name in ("A", "B", *map(str, range(AT_ONCE)))]
     ).control
     site.handle(StationUp("A"), 0.0)
-    (floor,) = site.handle(StationUp("B"), 0.0)
-    assert (floor.ref.station, floor.kind, floor.limit_a) == ("B", LimitKind.FALLBACK, 6.0)
+    (fallback,) = site.handle(StationUp("B"), 0.0)
+    assert (fallback.ref.station, fallback.kind, fallback.limit_a) == ("B", LimitKind.FALLBACK, 6.0)
     due_at = site.due_at
     assert due_at is not None
     assert due_at > 0.0

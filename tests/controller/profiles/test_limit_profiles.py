@@ -111,14 +111,16 @@ def test_limit_profiles_lease_with_fractions_of_second_is_not_longer(
 
 @pytest.mark.parametrize("version", list(Version))
 def test_fallback_has_no_end_and_is_valid_in_any_clock(version: Version) -> None:
-    floor = profile_of(version, set_limit(version, LimitScope.EVSE, 2, LimitKind.FALLBACK, 6.0, NOON, None))
+    fallback = profile_of(
+        version, set_limit(version, LimitScope.EVSE, 2, LimitKind.FALLBACK, 6.0, NOON, None)
+    )
     lease = profile_of(version, set_limit(version, LimitScope.EVSE, 2, LimitKind.LEASE, 16.0, NOON, 120))
-    assert floor["schedule"]["startSchedule"] == "1970-01-01T00:00:00Z"
-    assert "duration" not in floor["schedule"]
-    assert "validTo" not in floor
-    assert floor["stackLevel"] < lease["stackLevel"]
-    assert floor["id"] != lease["id"]
-    for profile in (floor, lease):
+    assert fallback["schedule"]["startSchedule"] == "1970-01-01T00:00:00Z"
+    assert "duration" not in fallback["schedule"]
+    assert "validTo" not in fallback
+    assert fallback["stackLevel"] < lease["stackLevel"]
+    assert fallback["id"] != lease["id"]
+    for profile in (fallback, lease):
         assert profile["chargingProfileKind"] == "Absolute"
         assert profile["schedule"]["chargingRateUnit"] == "A"
 
@@ -158,7 +160,7 @@ def test_limit_profiles_phase_is_named_only_to_2x_station_that_can_switch(
     version: Version, uses_seconds: bool | None
 ) -> None:
     quirk = Quirk(name="one profile", max_stack_level=0, phase_switching=uses_seconds)
-    terms = LimitTerms(quirk=quirk, after=6, number_phases=1)
+    terms = LimitTerms(quirk=quirk, fallback=6, number_phases=1)
     payload = set_limit(version, LimitScope.STATION, 1, LimitKind.LEASE, 10, NOON, 120, terms)
     check(version, request(version, "SetChargingProfile"), payload)
     lease, after = profile_of(version, payload)["schedule"]["chargingSchedulePeriod"]

@@ -44,7 +44,7 @@ async def test_app_dimming_signed_command_dims_station_and_is_on_record(tmp_path
             assert before_a > 20
             response = await operator.send_command(make_command())
             assert (response["status"], response["limitW"]) == ("accepted", MINIMUM_W)
-            # CS02 is not there: its floor of 6 A is kept free for it, 4140 W of the 7560.
+            # CS02 is not there: its fallback of 6 A is kept free for it, 4140 W of the 7560.
             assert await receive_lower_limit(socket) <= (MINIMUM_W - 4140) / 690 + 6
             await until(controller, "CS01", "dimmed by dso to 7.6 kW until ")
             notice = await operator.receive_call("NotifyChargingLimit")

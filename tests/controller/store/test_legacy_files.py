@@ -90,8 +90,8 @@ def test_legacy_limits_boots_profiles_and_policies_are_taken_over(folder: Path) 
         LimitStored(
             station="CS01",
             evse=1,
-            floor=True,
-            floor_a=6.0,
+            has_fallback=True,
+            fallback_a=6.0,
             held_a=16.0,
             until=noon.replace(minute=3),
             saved=noon,

@@ -17,7 +17,7 @@ from controller.store.limit_records import covered_limit, delivery_memory, limit
 
 REF = EvseRef("CS01", 1)
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
-HELD = DeliveryMemory(floor=True, floor_a=6.0, held_a=16.0, until=1180.0)
+HELD = DeliveryMemory(has_fallback=True, fallback_a=6.0, held_a=16.0, until=1180.0)
 UPTIME = 40_000.0
 STORED = limit_record(REF, HELD, NOON, 1000.0, UPTIME)
 
@@ -38,7 +38,7 @@ def test_delivery_memory_is_held_by_uptime_whatever_the_clock(
     uptime: float, left_s: float, clock_set: timedelta
 ) -> None:
     assert delivery_memory(STORED, NOON + clock_set, 5.0, uptime) == DeliveryMemory(
-        floor=True, floor_a=6.0, held_a=16.0, until=pytest.approx(5.0 + left_s)
+        has_fallback=True, fallback_a=6.0, held_a=16.0, until=pytest.approx(5.0 + left_s)
     )
 
 
@@ -49,8 +49,8 @@ def test_delivery_memory_of_earlier_version_is_held_for_as_long_again() -> None:
 
 def test_limit_records_delivery_memory_moves_what_was_learned_to_new_clock() -> None:
     known = DeliveryMemory(
-        floor=True,
-        floor_a=6.0,
+        has_fallback=True,
+        fallback_a=6.0,
         held_a=16.0,
         until=1180.0,
         written=(400.0, 900.0),
@@ -59,8 +59,8 @@ def test_limit_records_delivery_memory_moves_what_was_learned_to_new_clock() -> 
     )
     stored = limit_record(REF, known, NOON, 1000.0, UPTIME)
     assert delivery_memory(stored, NOON + timedelta(seconds=60), 5.0, UPTIME + 60.0) == DeliveryMemory(
-        floor=True,
-        floor_a=6.0,
+        has_fallback=True,
+        fallback_a=6.0,
         held_a=16.0,
         until=125.0,
         written=(-655.0, -155.0),

@@ -219,6 +219,6 @@ def test_charger_response_days_writes_outlive_restart() -> None:
     site.restart()
     site.handle(QuirkSelected("A", worn))
     site.connect()
-    assert writes(site) <= 2  # its floor and one lease are to be sure of after any link
+    assert writes(site) <= 2  # its fallback and one lease are to be sure of after any link
     held = site.stored[EvseRef("A", 1)]
     assert len(held.written) == 4

@@ -32,13 +32,13 @@ FULL = Statement(code=StatementCode.PHASE_FULL, circuit="grid", phase=1)
 
 def at(limit_a: float, due: DueQueues | None = None) -> EvseController:
     """An EVSE with a car that confirmed this lease at the time 0."""
-    outlet = EvseController(EVSE, LimitDelivery(EVSE, 120.0, itertools.count(1)), 0.0, due)
-    outlet.delivery.on_connected(0.0)
-    outlet.model.on_observation(StateSeen(1, EvseState.PREPARING), 0.0, 0.0)
-    outlet.model.on_observation(TransactionSeen(1, True), 0.0, 0.0)
-    for command in outlet.delivery.commands(limit_a, limit_a, 0.0):
-        outlet.delivery.on_answer(command.token, True, "", 0.0)
-    return outlet
+    controller = EvseController(EVSE, LimitDelivery(EVSE, 120.0, itertools.count(1)), 0.0, due)
+    controller.delivery.on_connected(0.0)
+    controller.model.on_observation(StateSeen(1, EvseState.PREPARING), 0.0, 0.0)
+    controller.model.on_observation(TransactionSeen(1, True), 0.0, 0.0)
+    for command in controller.delivery.commands(limit_a, limit_a, 0.0):
+        controller.delivery.on_answer(command.token, True, "", 0.0)
+    return controller
 
 
 def with_room(amps: float) -> Headroom:
@@ -59,17 +59,17 @@ def test_evse_controller_rise_takes_free_headroom_but_at_least_minimum(
 
 
 def test_evse_controller_rise_is_booked_and_cut_is_not_given_back_yet() -> None:
-    ledger = with_room(5.0)
-    at(8.0).offer.commands_towards(Allocation(EVSE.ref, 16.0, FULL), ledger, 20.0, urgent=False)
-    assert ledger.rooms()["grid"] == (0.0, 58.0, 58.0)
-    at(16.0).offer.commands_towards(Allocation(EVSE.ref, 8.0, FULL), ledger, 20.0, urgent=False)
-    assert ledger.rooms()["grid"] == (0.0, 58.0, 58.0)
+    headroom = with_room(5.0)
+    at(8.0).offer.commands_towards(Allocation(EVSE.ref, 16.0, FULL), headroom, 20.0, urgent=False)
+    assert headroom.rooms()["grid"] == (0.0, 58.0, 58.0)
+    at(16.0).offer.commands_towards(Allocation(EVSE.ref, 8.0, FULL), headroom, 20.0, urgent=False)
+    assert headroom.rooms()["grid"] == (0.0, 58.0, 58.0)
 
 
 def test_evse_controller_demand_is_capped_by_lowest_cap() -> None:
-    outlet = at(8.0)
-    assert outlet.demand.current(FIRST_PLACE, None, 10.0).cap == ALL_IT_CAN_TAKE
-    troubled = outlet.demand.current(FIRST_PLACE, STALE, 10.0)
+    controller = at(8.0)
+    assert controller.demand.current(FIRST_PLACE, None, 10.0).cap == ALL_IT_CAN_TAKE
+    troubled = controller.demand.current(FIRST_PLACE, STALE, 10.0)
     assert (troubled.max_a, str(troubled.cap)) == (6, "meter grid is stale: held at its fallback")
 
 
@@ -77,30 +77,30 @@ def test_evse_controller_demand_is_capped_by_lowest_cap() -> None:
 def test_evse_demand_after_another_draw_changes_only_for_unbalance(
     unbalance_a: float | None, is_same: bool
 ) -> None:
-    outlet = at(16.0)
-    outlet.model.on_observation(DrawSeen(1, (15.0, 15.0, 15.0)), 10.0, 16.0)
-    before = outlet.demand.current(FIRST_PLACE, None, 10.0, unbalance_a=unbalance_a)
-    outlet.model.on_observation(DrawSeen(1, (14.6, 15.0, 15.0)), 11.0, 16.0)
-    after = outlet.demand.current(FIRST_PLACE, None, 11.0, unbalance_a=unbalance_a)
+    controller = at(16.0)
+    controller.model.on_observation(DrawSeen(1, (15.0, 15.0, 15.0)), 10.0, 16.0)
+    before = controller.demand.current(FIRST_PLACE, None, 10.0, unbalance_a=unbalance_a)
+    controller.model.on_observation(DrawSeen(1, (14.6, 15.0, 15.0)), 11.0, 16.0)
+    after = controller.demand.current(FIRST_PLACE, None, 11.0, unbalance_a=unbalance_a)
     assert (after == before) is is_same
 
 
 def test_possibly_single_phase_car_starts_within_unbalance() -> None:
-    outlet = at(8.0)
-    small = outlet.demand.current(FIRST_PLACE, None, 10.0, unbalance_a=10.0)
+    controller = at(8.0)
+    small = controller.demand.current(FIRST_PLACE, None, 10.0, unbalance_a=10.0)
     assert (small.max_a, str(small.cap)) == (10.0, "its car may draw on one phase alone")
-    assert outlet.demand.current(FIRST_PLACE, None, 10.0, unbalance_a=4.0).max_a == EVSE.min_a
-    outlet.model.on_observation(StateSeen(1, EvseState.CHARGING), 8.0, 10.0)
+    assert controller.demand.current(FIRST_PLACE, None, 10.0, unbalance_a=4.0).max_a == EVSE.min_a
+    controller.model.on_observation(StateSeen(1, EvseState.CHARGING), 8.0, 10.0)
     for now in (20.0, 30.0):
-        outlet.model.on_observation(DrawSeen(1, (8.0, 8.0, 8.0)), 8.0, now)
-    outlet.refresh(230.0, 10.0)
-    assert outlet.demand.current(FIRST_PLACE, None, 10.0, unbalance_a=10.0).max_a == EVSE.max_a
+        controller.model.on_observation(DrawSeen(1, (8.0, 8.0, 8.0)), 8.0, now)
+    controller.refresh(230.0, 10.0)
+    assert controller.demand.current(FIRST_PLACE, None, 10.0, unbalance_a=10.0).max_a == EVSE.max_a
 
 
 def test_evse_backend_limit_is_a_cap_with_its_own_reason() -> None:
-    outlet = at(8.0)
-    outlet.demand.backend = BackendLimit(1, 10.0)
-    demand = outlet.demand.current(FIRST_PLACE, None, 10.0)
+    controller = at(8.0)
+    controller.demand.backend = BackendLimit(1, 10.0)
+    demand = controller.demand.current(FIRST_PLACE, None, 10.0)
     assert (demand.max_a, str(demand.cap)) == (10.0, "its backend allows 10 A")
 
 
@@ -147,12 +147,12 @@ def test_evse_controller_that_has_to_stop_is_updated_in_the_next_pass() -> None:
 
 def test_evse_controller_report_that_changes_nothing_is_not_due() -> None:
     due = DueQueues()
-    outlet = at(16.0, due)
-    outlet.on_observation(StateSeen(1, EvseState.CHARGING), 0.0)
+    controller = at(16.0, due)
+    controller.on_observation(StateSeen(1, EvseState.CHARGING), 0.0)
     for now in (10.0, 20.0):  # the second one shows the phases of its car
-        outlet.on_observation(DrawSeen(1, (15.0, 15.0, 15.0)), now)
+        controller.on_observation(DrawSeen(1, (15.0, 15.0, 15.0)), now)
     due.updates.take_due(20.0)
-    outlet.on_observation(DrawSeen(1, (14.8, 15.1, 15.0)), 30.0)
+    controller.on_observation(DrawSeen(1, (14.8, 15.1, 15.0)), 30.0)
     assert due.updates.take_due(30.0) == []
 
 
@@ -163,13 +163,13 @@ def test_evse_controller_report_that_changes_nothing_is_not_due() -> None:
 )
 def test_evse_controller_report_that_changes_its_plan_is_due(draw: tuple[float, float, float]) -> None:
     due = DueQueues()
-    outlet = at(16.0, due)
-    outlet.on_observation(StateSeen(1, EvseState.CHARGING), 0.0)
+    controller = at(16.0, due)
+    controller.on_observation(StateSeen(1, EvseState.CHARGING), 0.0)
     for now in (10.0, 20.0):  # the second one shows the phases of its car
-        outlet.on_observation(DrawSeen(1, (15.0, 15.0, 15.0)), now)
+        controller.on_observation(DrawSeen(1, (15.0, 15.0, 15.0)), now)
     due.updates.take_due(20.0)
     for now in (30.0, 40.0):
-        outlet.on_observation(DrawSeen(1, draw), now)
+        controller.on_observation(DrawSeen(1, draw), now)
     assert due.updates.take_due(40.0) == [EVSE.ref]
 
 
@@ -187,8 +187,8 @@ def test_evse_controller_answer_that_changes_its_plan_is_due(
     before_a: float, after_a: float, accepted: bool, is_due: bool
 ) -> None:
     due = DueQueues()
-    outlet = at(before_a, due)
-    (command,) = outlet.delivery.commands(after_a, after_a, 20.0)
+    controller = at(before_a, due)
+    (command,) = controller.delivery.commands(after_a, after_a, 20.0)
     due.updates.take_due(20.0)
-    assert outlet.on_answer(command.token, accepted, "", 21.0)
+    assert controller.on_answer(command.token, accepted, "", 21.0)
     assert due.updates.take_due(21.0) == [EVSE.ref] * is_due

@@ -41,7 +41,7 @@ def fresh() -> LimitDelivery:
 
 
 def confirmed(limit_a: float) -> LimitDelivery:
-    """A station that took its floor and a lease at the time 0."""
+    """A station that took its fallback and a lease at the time 0."""
     delivery = fresh()
     delivery.on_connected(0)
     answer(delivery, send(delivery, limit_a, 0), 0)
@@ -61,8 +61,8 @@ def test_limit_delivery_new_station_gets_fallback_then_lease() -> None:
     delivery = fresh()
     assert send(delivery, 16, 0) == []
     delivery.on_connected(0)
-    floor, lease = send(delivery, 16, 0)
-    assert (floor.kind, floor.limit_a, floor.duration_s) == (LimitKind.FALLBACK, 6, None)
+    fallback, lease = send(delivery, 16, 0)
+    assert (fallback.kind, fallback.limit_a, fallback.duration_s) == (LimitKind.FALLBACK, 6, None)
     assert (lease.kind, lease.limit_a, lease.duration_s) == (LimitKind.LEASE, 16, LEASE_S)
     assert send(delivery, 16, 1) == []  # unanswered, and nothing else to say
 
@@ -79,7 +79,7 @@ def test_limit_delivery_returning_station_rises_into_free_room_only() -> None:
 def test_limit_delivery_record_holds_latest_end_of_lease() -> None:
     delivery = confirmed(16)
     memory = delivery.record(50)
-    assert (memory.floor, memory.held_a, memory.until) == (True, 16, 50 + LEASE_S + CLOCK_SLACK_S)
+    assert (memory.has_fallback, memory.held_a, memory.until) == (True, 16, 50 + LEASE_S + CLOCK_SLACK_S)
     successor = fresh()
     successor.restore(memory)
     assert successor.standing(memory.until - 1).held_a == 16
@@ -89,11 +89,11 @@ def test_limit_delivery_record_holds_latest_end_of_lease() -> None:
 def test_limit_delivery_reserves_maximum_until_both_answered() -> None:
     delivery = fresh()
     delivery.on_connected(0)
-    floor, lease = send(delivery, 16, 0)
+    fallback, lease = send(delivery, 16, 0)
     assert delivery.standing(0).held_a == 32
     answer(delivery, [lease], 1)
     assert str(delivery.standing(DOUBT_S + 1).problem) == "has not confirmed its limits"
-    answer(delivery, [floor], 2)
+    answer(delivery, [fallback], 2)
     assert delivery.standing(DOUBT_S + 1).problem is None
     assert delivery.standing(1 + REACTION_S).held_a == 16
 

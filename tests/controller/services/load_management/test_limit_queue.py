@@ -25,7 +25,7 @@ def lease(token: int, amps: float) -> SetLimit:
 
 def memory(held_a: float) -> dict[EvseRef, DeliveryMemory]:
     until = trio.current_time() + 180.0
-    return {REF: DeliveryMemory(floor=True, floor_a=6.0, held_a=held_a, until=until)}
+    return {REF: DeliveryMemory(has_fallback=True, fallback_a=6.0, held_a=held_a, until=until)}
 
 
 class Receiver:
