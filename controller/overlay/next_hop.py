@@ -26,7 +26,7 @@ from controller.overlay.overlay_frames import (
     written_route,
 )
 from controller.overlay.overlay_wire import BROADCAST, CSMS, TOPOLOGY, NetworkingMode, OverlayMessageKind
-from controller.overlay.pending_requests import PendingRequests, Way
+from controller.overlay.pending_requests import CallRoute, PendingRequests
 from controller.overlay.routes import Routes
 from controller.overlay.source_check import SourceCheck
 from controller.overlay.transit_check import TransitCheck
@@ -157,7 +157,7 @@ class ForwardedText(msgspec.Struct, frozen=True, gc=False):
 class _CallFlow(msgspec.Struct, frozen=True):
     head: str  # as most frames of the flow have it: peers differ in their spaces
     onward_head: str
-    way: Way
+    route: CallRoute
 
 
 class _AnswerFlow(msgspec.Struct, frozen=True):
@@ -255,11 +255,11 @@ class ForwardingTable:
             _add_flow(self._calls, key, flow)
         if flow is None or action == TOPOLOGY:
             return None
-        until = self._pending.add_unchanged(flow.way, message_id, action, now)
+        until = self._pending.add_unchanged(flow.route, message_id, action, now)
         if until is None:
             return None
         head = flow.head if text.startswith(flow.head) else self._find_head(key[0], text)
-        return ForwardedText(flow.way.out, flow.onward_head + text[len(head) :], until)
+        return ForwardedText(flow.route.out, flow.onward_head + text[len(head) :], until)
 
     def _find_call_flow(
         self, link: str, destination: ReadRoute, path: ReadRoute, text: str, now: float
@@ -279,8 +279,8 @@ class ForwardingTable:
         if onward_head is None:
             return None
         requester = onward.path[:1] if is_overlay else ()
-        way = Way(link, state.link, onward.path, onward.destination[-1], requester)
-        return _CallFlow(self._find_head(link, text), onward_head, way)
+        route = CallRoute(link, state.link, onward.path, onward.destination[-1], requester)
+        return _CallFlow(self._find_head(link, text), onward_head, route)
 
     # -- answers ------------------------------------------------------------------------------------------
 

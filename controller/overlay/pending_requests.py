@@ -48,8 +48,8 @@ class ForwardedRequest(msgspec.Struct, frozen=True):
         return self.origin, self.id, self.path[:1]
 
 
-class Way(msgspec.Struct, frozen=True):
-    """The way of CALLs that are received over `origin` and sent over `out`, but for their ids.
+class CallRoute(msgspec.Struct, frozen=True):
+    """Route of CALLs that are received over `origin` and sent over `out`, whatever their ids.
 
     `path` and `receiver` are those of each `ForwardedRequest`; `requester`: the requesting node, if the
     outgoing link distinguishes equal ids of several nodes.
@@ -91,19 +91,21 @@ class PendingRequests:
         self._add((out, out_id, requester), request)
         return request
 
-    def add_unchanged(self, way: Way, message_id: str, action: str | None, now: float) -> float | None:
+    def add_unchanged(
+        self, route: CallRoute, message_id: str, action: str | None, now: float
+    ) -> float | None:
         """Add a CALL that is forwarded as it is; returns the time until which it waits for its answer.
 
         None, with nothing added, if its id is taken or too many of its link wait already.
         """
-        key = way.out, message_id, way.requester
-        if key in self._waiting or self._per_link[way.origin] >= MAX_PENDING:
+        key = route.out, message_id, route.requester
+        if key in self._waiting or self._per_link[route.origin] >= MAX_PENDING:
             return None
         until = now + self._timeout_s
         self._add(
             key,
             ForwardedRequest(
-                way.origin, message_id, way.path, way.out, message_id, until, action, way.receiver
+                route.origin, message_id, route.path, route.out, message_id, until, action, route.receiver
             ),
         )
         return until

@@ -16,7 +16,7 @@ from controller.site_setup.setup_questions import UnknownStation
 from controller.stations.admission import AdmissionRules
 from controller.stations.connection_stats import ConnectionStats
 from controller.stations.listener import ListenError, ListenSettings, serve_stations
-from controller.stations.unregistered import AnyStation, UnregisteredStations
+from controller.stations.unknown_station_host import AnyStation, UnknownStationHost
 from controller.web.setup_interface import list_unknown_stations
 
 MOST_LINKS = 64
@@ -51,7 +51,7 @@ class StationCollector:
             messages_per_second=10,
         )
         rules = AdmissionRules(listen.path, AnyStation(), [Version(name) for name in listen.protocols])
-        host = UnregisteredStations(
+        host = UnknownStationHost(
             self._stats.unknown_stations,
             most_links=MOST_LINKS,
             station_time=find_station_time((), time.time()),

@@ -15,7 +15,7 @@ from controller.stations.admission import Admission, Rejection
 from controller.stations.connection_stats import ConnectionStats
 from controller.stations.listener import ListenSettings, serve_stations
 from controller.stations.session import POLICY_VIOLATION, REMOVED, SERVICE_RESTART
-from controller.stations.unregistered import UnregisteredStations
+from controller.stations.unknown_station_host import UnknownStationHost
 from controller.transport.channel import Channel
 
 
@@ -36,7 +36,7 @@ class StationConnections:
         self._sessions = sessions
         self._overlay = overlay
         self._stats = stats
-        self._unregistered = UnregisteredStations(stats.unknown_stations, station_time=station_time)
+        self._unknown_station_host = UnknownStationHost(stats.unknown_stations, station_time=station_time)
         self._accepting = trio.CancelScope()
         """Cancelled once no more stations are accepted: the controller stops."""
 
@@ -66,7 +66,7 @@ class StationConnections:
     def disconnect_adopted(self) -> None:
         """Close the connections of unknown stations that may connect now."""
         for station in self._admission.passwords:
-            self._unregistered.disconnect_station(station)
+            self._unknown_station_host.disconnect_station(station)
 
     async def confirm_admission(self, admission: Admission) -> Admission | Rejection:
         """Ask the station's owner before its upgrade is answered."""
@@ -85,7 +85,7 @@ class StationConnections:
         elif not admission.is_unknown and not is_admitted:
             await channel.close(POLICY_VIOLATION, REMOVED)
         elif admission.is_unknown:
-            await self._unregistered.serve_station(admission, channel)
+            await self._unknown_station_host.serve_station(admission, channel)
         elif admission.mode is NetworkingMode.OVERLAY and self._overlay is not None:
             await self._overlay.serve(admission, channel, self._sessions.serve_station)
         else:

@@ -10,10 +10,10 @@ import trio
 from trio.testing import MockClock
 
 from controller.ocpp.frames import Version
-from controller.stations import unregistered
+from controller.stations import unknown_station_host
 from controller.stations.admission import Admission
+from controller.stations.unknown_station_host import AnyStation, UnknownStationHost, answer_unknown_station
 from controller.stations.unknown_stations import UnknownStations
-from controller.stations.unregistered import AnyStation, UnregisteredStations, answer_unregistered
 from controller.transport.transport_errors import ConnectionLostError
 
 BOOT_16 = {
@@ -56,45 +56,45 @@ def call(action: str, payload: Any, number: str = "1") -> str:
     ("version", "payload", "model"),
     [(Version.V16, BOOT_16, "Wallbox"), (Version.V201, BOOT_2, "Two"), (Version.V21, BOOT_2, "Two")],
 )
-def test_unregistered_boot_is_pending_and_read(version: Version, payload: Any, model: str) -> None:
-    answer, boot = answer_unregistered(call("BootNotification", payload), version, 0.0)
+def test_unknown_station_boot_is_pending_and_read(version: Version, payload: Any, model: str) -> None:
+    answer, boot = answer_unknown_station(call("BootNotification", payload), version, 0.0)
     assert answer is not None
     assert json.loads(answer)[2] == {
         "status": "Pending",
         "currentTime": "1970-01-01T00:00:00Z",
-        "interval": unregistered.BOOT_INTERVAL_S,
+        "interval": unknown_station_host.BOOT_INTERVAL_S,
     }
     assert boot is not None
     assert (boot.vendor, boot.model) == ("ACME", model)
 
 
 @pytest.mark.parametrize("action", ["StartTransaction", "Authorize", "MeterValues", "TransactionEvent"])
-def test_unregistered_other_call_is_answered_with_an_error(action: str) -> None:
-    answer, boot = answer_unregistered(call(action, {}), Version.V16, 0.0)
+def test_unknown_station_other_call_is_answered_with_an_error(action: str) -> None:
+    answer, boot = answer_unknown_station(call(action, {}), Version.V16, 0.0)
     assert answer is not None
     assert json.loads(answer)[:3] == [4, "1", "GenericError"]
     assert boot is None
 
 
 @pytest.mark.parametrize("text", ["{", '[3,"1",{}]', "[2]", "[]", '[2,"1","BootNotification",[]]'])
-def test_unregistered_odd_text_ends_nothing(text: str) -> None:
-    answer_unregistered(text, Version.V16, 0.0)
-    answer_unregistered(text, Version.V201, 0.0)
+def test_unknown_station_odd_text_ends_nothing(text: str) -> None:
+    answer_unknown_station(text, Version.V16, 0.0)
+    answer_unknown_station(text, Version.V201, 0.0)
 
 
-def test_unregistered_text_of_peer_is_escaped() -> None:
+def test_unknown_station_text_of_peer_is_escaped() -> None:
     payload = {**BOOT_16, "chargePointVendor": "\x1b[31mACME" + "x" * 1000}
-    _, boot = answer_unregistered(call("BootNotification", payload), Version.V16, 0.0)
+    _, boot = answer_unknown_station(call("BootNotification", payload), Version.V16, 0.0)
     assert boot is not None
     assert "\x1b" not in boot.vendor
     assert len(boot.vendor) <= 50
 
 
-async def test_unregistered_station_is_listed_with_its_boot() -> None:
+async def test_unknown_station_is_listed_with_its_boot() -> None:
     unknown_stations = UnknownStations()
     channel = ScriptedChannel(b"\x00binary", call("BootNotification", BOOT_16), call("Heartbeat", {}, "2"))
     admission = Admission("CS01", Version.V16, peer="192.0.2.7:4711")
-    await UnregisteredStations(unknown_stations, lambda: 5.0).serve_station(admission, channel)  # type: ignore[arg-type]
+    await UnknownStationHost(unknown_stations, lambda: 5.0).serve_station(admission, channel)  # type: ignore[arg-type]
     [attempts] = unknown_stations.latest_first
     assert (attempts.station, attempts.peer, attempts.first_seen, attempts.tries) == (
         "CS01",
@@ -111,10 +111,10 @@ async def test_unregistered_station_is_listed_with_its_boot() -> None:
     assert len(channel.sent) == 2
 
 
-async def test_unregistered_station_that_sends_without_end_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unregistered, "MOST_MESSAGES", 3)
+async def test_unknown_station_that_sends_without_end_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unknown_station_host, "MOST_MESSAGES", 3)
     channel = ScriptedChannel(*[call("Heartbeat", {})] * 5)
-    await UnregisteredStations(UnknownStations()).serve_station(Admission("CS01", Version.V16), channel)  # type: ignore[arg-type]
+    await UnknownStationHost(UnknownStations()).serve_station(Admission("CS01", Version.V16), channel)  # type: ignore[arg-type]
     assert (len(channel.sent), channel.closed) == (3, [1013])
 
 
@@ -126,12 +126,12 @@ class SilentChannel(ScriptedChannel):
         raise AssertionError
 
 
-async def serve(host: UnregisteredStations, station: str, channel: ScriptedChannel) -> None:
+async def serve(host: UnknownStationHost, station: str, channel: ScriptedChannel) -> None:
     await host.serve_station(Admission(station, Version.V16), channel)  # type: ignore[arg-type]
 
 
-async def test_unregistered_links_are_bounded(autojump_clock: MockClock) -> None:
-    host = UnregisteredStations(UnknownStations(), most_links=1)
+async def test_unknown_station_links_are_bounded(autojump_clock: MockClock) -> None:
+    host = UnknownStationHost(UnknownStations(), most_links=1)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve, host, "CS01", SilentChannel())
         await trio.testing.wait_all_tasks_blocked()
@@ -141,8 +141,8 @@ async def test_unregistered_links_are_bounded(autojump_clock: MockClock) -> None
         nursery.cancel_scope.cancel()
 
 
-async def test_unregistered_station_that_connects_again_replaces_itself(autojump_clock: MockClock) -> None:
-    host, old = UnregisteredStations(UnknownStations(), most_links=1), SilentChannel()
+async def test_unknown_station_that_connects_again_replaces_itself(autojump_clock: MockClock) -> None:
+    host, old = UnknownStationHost(UnknownStations(), most_links=1), SilentChannel()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve, host, "CS01", old)
         await trio.testing.wait_all_tasks_blocked()
@@ -152,34 +152,34 @@ async def test_unregistered_station_that_connects_again_replaces_itself(autojump
         assert (old.closed, len(newer.sent)) == ([1013], 1)
 
 
-async def test_unregistered_station_is_disconnected_once_adopted(autojump_clock: MockClock) -> None:
-    host, channel = UnregisteredStations(UnknownStations()), SilentChannel()
+async def test_unknown_station_is_disconnected_once_adopted(autojump_clock: MockClock) -> None:
+    host, channel = UnknownStationHost(UnknownStations()), SilentChannel()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve, host, "CS01", channel)
         await trio.testing.wait_all_tasks_blocked()
         host.disconnect_station("CS01")
     assert channel.closed == [1013]
-    assert trio.current_time() < unregistered.LONGEST_LINK_S
+    assert trio.current_time() < unknown_station_host.LONGEST_LINK_S
 
 
-async def test_unregistered_station_that_sends_nothing_is_closed(autojump_clock: MockClock) -> None:
+async def test_unknown_station_that_sends_nothing_is_closed(autojump_clock: MockClock) -> None:
     channel, began = SilentChannel(), trio.current_time()
-    await serve(UnregisteredStations(UnknownStations()), "CS01", channel)
+    await serve(UnknownStationHost(UnknownStations()), "CS01", channel)
     assert channel.closed == [1013]
-    assert trio.current_time() - began == pytest.approx(unregistered.LONGEST_LINK_S)
+    assert trio.current_time() - began == pytest.approx(unknown_station_host.LONGEST_LINK_S)
 
 
-async def test_unregistered_messages_are_read_at_a_rate(autojump_clock: MockClock) -> None:
+async def test_unknown_station_messages_are_read_at_a_rate(autojump_clock: MockClock) -> None:
     channel, began = ScriptedChannel(*[call("Heartbeat", {})] * 40), trio.current_time()
-    await serve(UnregisteredStations(UnknownStations()), "CS01", channel)
+    await serve(UnknownStationHost(UnknownStations()), "CS01", channel)
     assert len(channel.sent) == 40
     assert trio.current_time() - began == pytest.approx(30.0, abs=1.5)
 
 
-async def test_unregistered_boots_of_one_station_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_unknown_station_boots_of_one_station_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     boots = [call("BootNotification", {**BOOT_16, "firmwareVersion": str(number)}) for number in range(5)]
-    await serve(UnregisteredStations(UnknownStations()), "CS01", ScriptedChannel(*boots))
+    await serve(UnknownStationHost(UnknownStations()), "CS01", ScriptedChannel(*boots))
     assert caplog.text.count("unknown station pending station=CS01") == 1
 
 

@@ -1,4 +1,4 @@
-"""Stations that are not in the configuration: their BootNotification is read and answered with Pending.
+"""Host of unknown stations: their BootNotification is read and answered with Pending.
 
 A pending station sends nothing but that (OCPP 1.6, 4.2; OCPP 2.0.1, B02), so that its vendor and model
 are known before a person decides on it. No transaction, no authorization and no meter value is accepted.
@@ -70,8 +70,8 @@ class AnyStation(Mapping[str, StationSecret | None]):
         return 0
 
 
-class UnregisteredStations:
-    """A `listener.StationHost` that lists stations in `unknown_stations` and serves none of them.
+class UnknownStationHost:
+    """A `listener.StationHost` for unknown stations: it lists them in `unknown_stations` and serves none.
 
     At most `most_links` of them are connected at a time; further ones are listed with id and address alone.
     """
@@ -148,7 +148,7 @@ class UnregisteredStations:
             text = decode_binary(message) if isinstance(message, bytes) else message
             if text is None:
                 continue
-            answer, boot = answer_unregistered(
+            answer, boot = answer_unknown_station(
                 text, admission.version, self._station_time.given_at(self._utc())
             )
             if boot is not None:
@@ -158,7 +158,7 @@ class UnregisteredStations:
                 channel.send_nowait(answer)
 
 
-def answer_unregistered(text: str, version: Version, utc: float) -> tuple[str | None, Booted | None]:
+def answer_unknown_station(text: str, version: Version, utc: float) -> tuple[str | None, Booted | None]:
     """Return the answer to a message of a station that is not adopted, and what its boot reports.
 
     The answer is None for what is no CALL.
