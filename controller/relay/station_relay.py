@@ -541,7 +541,7 @@ class StationRelay:
                 action = self._up.queue.find_action(frame.id)
             revision = self._policy.enforcer.revision
             if self._policy.ruled[revision, self._backend_peers[OWNER], type(frame), action]:
-                checked = self._check_backend_frame(self._policy, frame, OWNER, now, utc)
+                checked = self._check_backend_frame(self._policy, frame, OWNER, utc)
                 if checked is None:
                     return
                 frame = checked
@@ -608,7 +608,7 @@ class StationRelay:
             self._read_malformed_from_backend(frame, text, backend)
             return
         if self._policy is not None and isinstance(frame, Call):
-            checked = self._check_backend_frame(self._policy, frame, backend, now, utc)
+            checked = self._check_backend_frame(self._policy, frame, backend, utc)
             if checked is None:
                 return
             frame = checked
@@ -648,7 +648,7 @@ class StationRelay:
         return checked.frame
 
     def _check_backend_frame(
-        self, policy: PolicyCheck, frame: Frame, origin: str, now: float, utc: float
+        self, policy: PolicyCheck, frame: Frame, origin: str, utc: float
     ) -> Frame | None:
         action = self._up.queue.find_action(frame.id) if isinstance(frame, CallResult) else None
         is_repeated = isinstance(frame, Call) and (

@@ -169,19 +169,19 @@ class ShipConnection:
             return [MessageIgnored("a message of less than two bytes")]
         kind = message[0]
         if kind == MessageType.DATA:
-            return self._on_data(message, now)
+            return self._on_data(message)
         if kind not in (MessageType.CONTROL, MessageType.END):
             return [MessageIgnored(f"unknown message type {kind}")]
         try:
             control = messages.decode_control(message[1:])
         except EebusError as error:
-            return self._on_invalid_control(error, now)
+            return self._on_invalid_control(error)
         return self._on_control(control, now)
 
     def tick(self, now: float) -> list[ShipEffect]:
         """Process what is due."""
         if self._prolong_at is not None and now >= self._prolong_at:
-            return self._request_prolongation(now)
+            return self._request_prolongation()
         if self._deadline is None or now < self._deadline:
             return []
         match self.phase:
@@ -255,7 +255,7 @@ class ShipConnection:
         self._prolong_at = now + max(waiting_s - PROLONG_BEFORE_S, waiting_s / 2)
         return []
 
-    def _request_prolongation(self, now: float) -> list[ShipEffect]:
+    def _request_prolongation(self) -> list[ShipEffect]:
         self._prolong_at = None
         self._prolongations += 1
         if self._prolongations > MOST_PROLONGATIONS:
@@ -314,7 +314,7 @@ class ShipConnection:
 
     # -- data and end ---------------------------------------------------------------------------------
 
-    def _on_data(self, message: bytes, now: float) -> list[ShipEffect]:
+    def _on_data(self, message: bytes) -> list[ShipEffect]:
         if self.phase is Phase.HELLO:
             return self._abort("a datagram before the end of the handshake")
         if self.phase is Phase.PROTOCOL:
@@ -356,7 +356,7 @@ class ShipConnection:
                 return [MessageIgnored(f"{type(control).__name__} in the data phase")]
         return []
 
-    def _on_invalid_control(self, error: EebusError, now: float) -> list[ShipEffect]:
+    def _on_invalid_control(self, error: EebusError) -> list[ShipEffect]:
         """Process a control message that cannot be decoded: an unknown one in place of an expected one."""
         match self.phase:
             case Phase.HELLO:

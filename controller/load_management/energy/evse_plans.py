@@ -46,7 +46,7 @@ class EvsePlans:
 
     def replace_settings(self, site: SiteTree, settings: EnergySettings) -> None:
         """Apply other settings; energies counted so far, prices, cards and departures of files stay."""
-        self._site, self._settings = site, settings
+        self._settings = settings
         self.waits.replace_settings(site, settings)
         self._use.replace_groups(settings.groups, stores_sessions=settings.is_fair_by_energy)
         self._guaranteed = [GuaranteedGroup(site, group) for group in settings.groups if group.guaranteed_a]

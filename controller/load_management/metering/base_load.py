@@ -405,7 +405,7 @@ class _PhaseLoad:
         assumed = self._assumed(highest, now, carried_a)
         start = max(start_a, highest, self._recurring.regular_a(self.likely, now))
         if start < 0:
-            start = self._shared_feed_in(start_a, now)
+            start = self._shared_feed_in(start_a)
         return assumed, min(-keep_a, highest), start, assumed if assumed > 0 else highest, -lowest_a
 
     def assumed(self, now: float, carried_a: float) -> float:
@@ -417,7 +417,7 @@ class _PhaseLoad:
             highest = max(highest, self._pulses.peak_a(now))
         highest = max(highest, self._recurring.expected_a(self.likely or 0.0, now))
         held = max(self.sample or 0.0, highest - carried_a)
-        return held if held >= 0 else self._shared_feed_in(self._feed_in.highest(now) or 0.0, now)
+        return held if held >= 0 else self._shared_feed_in(self._feed_in.highest(now) or 0.0)
 
     def _highest(self, now: float) -> float:
         """Return the highest load of `HOLD_S`, with what is reserved or is in doubt at the worst."""
@@ -431,7 +431,7 @@ class _PhaseLoad:
         peaks = [peak for each in (self._start, self._held) if (peak := each.peak(now)) is not None]
         return max(peaks, key=lambda peak: peak[1], default=(now, 0.0))
 
-    def _shared_feed_in(self, lasting: float, now: float) -> float:
+    def _shared_feed_in(self, lasting: float) -> float:
         if lasting >= 0 or self._last_at < self._first_at + START_S:
             return 0.0
         return FEED_IN_SHARED * lasting

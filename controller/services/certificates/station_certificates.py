@@ -86,7 +86,6 @@ class StationCertificateService:
         self._tried_at: dict[str, float] = {}
         """By station or serial number, the last trigger or sending (s, monotonic)."""
         self._roots_checked: set[str] = set()
-        self._busy: set[str] = set()
         folder.check_key(passphrase)
         self._authorities = folder.authorities()
         self.scope = StationCertificateScope(self._authorities, listener_chain)

@@ -180,7 +180,7 @@ class EebusConnections:
             await trio.aclose_forcefully(stream)
             return
         try:
-            await self._upgrade(stream, peer)
+            await self._upgrade(stream)
         except* _FAILURES as failed:
             log.warning("EEBUS connection refused peer=%s reason=%s", peer, _reasons(failed))
         except* Exception as error:
@@ -188,7 +188,7 @@ class EebusConnections:
         finally:
             self._addresses.leave(address)
 
-    async def _upgrade(self, stream: trio.SocketStream, peer: str) -> None:
+    async def _upgrade(self, stream: trio.SocketStream) -> None:
         transport = SelfSignedTransport(stream)
         try:
             with trio.fail_after(HANDSHAKE_S):
