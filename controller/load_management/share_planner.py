@@ -178,61 +178,66 @@ class SharePlanner:
 
     def _update_evse(self, each: EvseController, now: float) -> None:
         """Put an EVSE into the sets that it belongs to now, and set its demand."""
-        ref, model, evse = each.evse.ref, self._model, each.evse
-        can_be_commanded = not each.demand.problem
+        ref, evse = each.evse.ref, each.evse
+        is_commandable = not each.demand.problem
         is_asking = each.demand.has_demand and not each.demand.is_paused
-        takes_share = can_be_commanded and is_asking
-        self._rotation.set_asking(
-            (ref,) if is_asking else (),
-            (ref,),
-            now,
-            (ref,) if each.model.may_be_charging else (),
-        )
-        if takes_share and self._is_begun(each, self.allocations.get(ref)):
+        charging = (ref,) if each.model.may_be_charging else ()
+        self._rotation.set_asking((ref,) if is_asking else (), (ref,), now, charging)
+        if is_commandable and is_asking and self._is_begun(each, self.allocations.get(ref)):
             self._rotation.set_served(ref, True, now)
-        takes_nothing = takes_share and each.demand.takes_nothing
         if not each.demand.has_demand:
             self._withdrawn_at.pop(ref, None)
-        demand: Demand | None = None
-        fixed: Allocation | None = None
-        is_idle = False
-        if can_be_commanded and each.demand.is_paused:
-            fixed = _zero(each, each.demand.limit_by_override[1])
-        elif can_be_commanded and not each.demand.has_demand:
-            if why := model.dimming.idle(evse):
-                fixed = _zero(each, why)
-            else:
-                is_idle = each.demand.has_fallback
-        elif takes_share and not takes_nothing:
-            lifted_at = model.dimming.lifted_at if evse.is_controllable else -math.inf
-            if self._rotation.is_resting(ref, now, lifted_at) and not each.delivery.never_pauses:
-                why = RESTING if self._rotation.rest_s(ref) <= REST_S else STOPPED_OFTEN
-                fixed = _zero(each, model.dimming.explain(evse, why))
-            else:
-                demand = self._demand(each, now)
+        demand, fixed = self._find_part(each, now) if is_commandable else (None, None)
+        takes_nothing = is_commandable and is_asking and each.demand.takes_nothing
+        is_idle = is_commandable and fixed is None and not each.demand.has_demand and each.demand.has_fallback
         moment = self._rotation.changes_at(ref, now)
         if moment < math.inf:
-            model.due.demands.set_due(ref, moment)
+            self._model.due.demands.set_due(ref, moment)
         is_over = each.model.draw.has_excess or each.delivery.standing(now).late_a > 0
         can_switch = each.model.switch.able or each.model.switch.single
         uses_surplus = demand is not None and each.demand.waits_for_surplus
         for evses, belongs in (
-            (self._reserved, not can_be_commanded),
+            (self._reserved, not is_commandable),
             (self._probed, takes_nothing),
             (self._idle, is_idle),
             (self._in_surplus_mode, uses_surplus),
             (self._never_pausing, demand is not None and each.delivery.never_pauses),
             (self._stepping, demand is not None and not uses_surplus and each.has_whole_steps),
-            (self._overdrawn, can_be_commanded and is_over),
-            (self._switching, can_be_commanded and can_switch),
+            (self._overdrawn, is_commandable and is_over),
+            (self._switching, is_commandable and can_switch),
         ):
             if belongs:
                 evses[ref] = each
             else:
                 evses.pop(ref, None)
-        self._reserved_bookings.set(evse, NO_BOOKING if can_be_commanded else each.booking.current(now))
+        self._reserved_bookings.set(evse, NO_BOOKING if is_commandable else each.booking.current(now))
         needed_a = evse.fallback_a + SETTLED_A
         self._idle_needs.set(evse, (each.model.phases, needed_a) if is_idle else NO_BOOKING)
+        self._set_part(evse, demand, fixed)
+
+    def _find_part(self, each: EvseController, now: float) -> tuple[Demand | None, Allocation | None]:
+        """Return the demand with which an EVSE takes part in the sharing, or what it gets instead.
+
+        Both are None where its car takes nothing of its offer, or none is there.
+        """
+        asks, dimming = each.demand, self._model.dimming
+        if asks.is_paused:
+            return None, _zero(each, asks.limit_by_override[1])
+        if not asks.has_demand:
+            why = dimming.idle(each.evse)
+            return None, None if why is None else _zero(each, why)
+        if asks.takes_nothing:
+            return None, None
+        ref = each.evse.ref
+        lifted_at = dimming.lifted_at if each.evse.is_controllable else -math.inf
+        if self._rotation.is_resting(ref, now, lifted_at) and not each.delivery.never_pauses:
+            why = RESTING if self._rotation.rest_s(ref) <= REST_S else STOPPED_OFTEN
+            return None, _zero(each, dimming.explain(each.evse, why))
+        return self._demand(each, now), None
+
+    def _set_part(self, evse: EvseNode, demand: Demand | None, fixed: Allocation | None) -> None:
+        """Set what `_find_part` has found for an EVSE."""
+        ref = evse.ref
         if fixed is None:
             self._fixed.pop(ref, None)
         else:
