@@ -1,7 +1,7 @@
 """Texts of findings in English, to be rendered in another language.
 
 A rule writes its text where it is used: `coded("did you mean {meant}?", meant=name)` is the English text, and
-carries its template and values for the page, whose catalogue has each template in German.
+carries its template and values for the page, whose catalog has each template in German.
 """
 
 from __future__ import annotations

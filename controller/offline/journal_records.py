@@ -180,7 +180,7 @@ class SnapshotDelivered(Record, frozen=True):
 class TokenAuthorized(Record, frozen=True):
     """Authorization of an idToken by a backend; the token is stored as its keyed hash alone.
 
-    `source` is "list" (local authorisation list) or "cache". `status` None: removed. `until`: POSIX s,
+    `source` is "list" (local authorization list) or "cache". `status` None: removed. `until`: POSIX s,
     None for no end; `since`: when a remote start was accepted, POSIX s. `group` is the hash of the parent or
     group token, if any.
     """
@@ -195,7 +195,7 @@ class TokenAuthorized(Record, frozen=True):
 
 
 class LocalListVersion(Record, frozen=True):
-    """The version of the local authorisation list that a station has taken."""
+    """The version of the local authorization list that a station has taken."""
 
     station: str
     version: int

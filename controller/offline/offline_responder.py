@@ -48,13 +48,13 @@ _CONTRACT = ("certificate", "iso15118CertificateHashData")
 class OfflineRules(msgspec.Struct, frozen=True, kw_only=True):
     """Rules of the station's owner for its absence.
 
-    `authorise`: "known" authorizes tokens that the backend has accepted, "everyone" whom it has not refused.
-    `stop_unauthorised`: a transaction that the backend does not accept afterwards is ended. `station_time`:
+    `authorize`: "known" authorizes tokens that the backend has accepted, "everyone" whom it has not refused.
+    `stop_unauthorized`: a transaction that the backend does not accept afterwards is ended. `station_time`:
     the time that the station is given.
     """
 
-    authorise: Literal["known", "everyone"] = "known"
-    stop_unauthorised: bool = True
+    authorize: Literal["known", "everyone"] = "known"
+    stop_unauthorized: bool = True
     station_time: StationTime = OWN_TIME
 
 
@@ -160,7 +160,7 @@ class OfflineResponder:
         ended: action and payload of a remote stop, with the station's own id. One that is over all the
         same is not stopped by it: the station refuses then.
         """
-        if not self._rules.stop_unauthorised or entry.version is not self._version:
+        if not self._rules.stop_unauthorized or entry.version is not self._version:
             return None
         verdict = read_token_verdict(self._version, result)
         transaction = self._begun(entry)
@@ -266,7 +266,7 @@ class OfflineResponder:
             return "Accepted"
         verdict = None if token is None else self._authorizations.find_status(token, utc)
         if verdict is None:
-            return "Accepted" if self._rules.authorise == "everyone" else "Invalid"
+            return "Accepted" if self._rules.authorize == "everyone" else "Invalid"
         return verdict if verdict in self._statuses else "Invalid"
 
 

@@ -17,7 +17,7 @@ LEVELS = 8
 """Shades of a strip, from nothing to the EVSE's maximum."""
 
 _COLORS = ("#8a4b1f", "#1f1f1f", "#7d7d7d")
-"""L1, L2, L3 as cables are marked (IEC 60445: brown, black, grey)."""
+"""L1, L2, L3 as cables are marked (IEC 60445: brown, black, gray)."""
 
 _STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #222; } .quiet { fill: #666; } .title { font-weight: 600; }

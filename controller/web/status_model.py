@@ -375,7 +375,7 @@ class EebusStatus(msgspec.Struct, frozen=True, kw_only=True):
     connections_total: int
 
 
-class NeighbourStatus(msgspec.Struct, frozen=True, kw_only=True):
+class NeighborStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A neighbor in the overlay network, and the best priority of each node that is reached over it."""
 
     link: str
@@ -388,7 +388,7 @@ class OverlayStatus(msgspec.Struct, frozen=True, kw_only=True):
     Reasons are: no route, too many hops, looped, spoofed, refused by the policy of signatures, and others.
     """
 
-    neighbours: tuple[NeighbourStatus, ...]
+    neighbours: tuple[NeighborStatus, ...]
     dropped_total: dict[str, int]
 
 

@@ -28,7 +28,7 @@ from controller.relay.secondary_backend import CommandPermissions, SecondaryBack
 from controller.store.state_store import StateStore
 from tests.scenario.relay_harness import TIMEOUT_S, UTC_0, RelayHarness
 
-EVERYONE = OfflineRules(authorise="everyone")
+EVERYONE = OfflineRules(authorize="everyone")
 
 
 class MessageHarness(RelayHarness):

@@ -25,7 +25,7 @@ from controller.services.overlay.overlay_uplink import OverlayUplink
 from controller.signing.policy_enforcer import PolicyEnforcer
 from controller.stations.admission import Admission
 from controller.transport.channel import Channel
-from controller.web.status_model import NeighbourStatus, OverlayStatus
+from controller.web.status_model import NeighborStatus, OverlayStatus
 
 RETIRE_S = 10.0
 """Longest time that the link to a backend is kept for what still moves from it to other links (s)."""
@@ -102,7 +102,7 @@ class OverlayService:
         neighbours = self._node.neighbors(trio.current_time())
         return OverlayStatus(
             neighbours=tuple(
-                NeighbourStatus(link=link, reached=reached) for link, reached in neighbours.items()
+                NeighborStatus(link=link, reached=reached) for link, reached in neighbours.items()
             ),
             dropped_total=dict(self._node.counts),
         )

@@ -53,8 +53,8 @@ class RelayBackends:
         offline = None
         if away == "autonomous":
             rules = OfflineRules(
-                authorise=station.authorise_when_away,
-                stop_unauthorised=station.stop_unauthorised,
+                authorize=station.authorise_when_away,
+                stop_unauthorized=station.stop_unauthorised,
                 station_time=self._station_time,
             )
             offline = make_offline_handler(memory, version, rules, self._utc_of)

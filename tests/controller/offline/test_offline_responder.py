@@ -227,19 +227,19 @@ VERDICTS = [
 
 
 @pytest.mark.parametrize(("version", "action", "payload", "queue"), ASKING)
-@pytest.mark.parametrize(("authorise", "sent", "until", "verdict"), VERDICTS)
+@pytest.mark.parametrize(("authorize", "sent", "until", "verdict"), VERDICTS)
 def test_offline_responder_authorizes_token_by_cache(
     version: Version,
     action: str,
     payload: Payload,
     queue: bool,
-    authorise: Any,
+    authorize: Any,
     sent: str | None,
     until: str | None,
     verdict: str,
 ) -> None:
     check(version, request(version, action), json.dumps(payload).encode())
-    scenario = OfflineHarness(version, OfflineRules(authorise=authorise))
+    scenario = OfflineHarness(version, OfflineRules(authorize=authorize))
     if sent is not None:
         scenario.remember_answer(sent, until)
     answer = scenario.answer_call(action, payload)
@@ -259,7 +259,7 @@ def test_offline_responder_without_authorization_accepts_all(version: Version) -
 @pytest.mark.parametrize("version", [V201, V21])
 @pytest.mark.parametrize("contract", [{"certificate": "PEM"}, {"iso15118CertificateHashData": HASHES}])
 def test_responder_unverified_certificate_is_not_accepted(version: Version, contract: Payload) -> None:
-    scenario = OfflineHarness(version, OfflineRules(authorise="everyone"))
+    scenario = OfflineHarness(version, OfflineRules(authorize="everyone"))
     asked = {"idToken": TOKEN} | contract
     check(version, "AuthorizeRequest", json.dumps(asked).encode())
     scenario.remember_answer("Accepted")

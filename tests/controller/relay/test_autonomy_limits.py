@@ -81,7 +81,7 @@ def test_autonomy_limits_signed_question_is_not_answered_unsigned(
 def test_autonomy_limits_signed_transaction_is_left_unanswered(
     version: Version, action: str, payload: Payload
 ) -> None:
-    scenario = OfflineHarness(version, OfflineRules(authorise="everyone"))
+    scenario = OfflineHarness(version, OfflineRules(authorize="everyone"))
     answer = scenario.answer_call(action, payload)
     assert (answer.text, answer.result, answer.queue, answer.records) == (None, None, False, ())
     assert "signed" in answer.note
@@ -132,7 +132,7 @@ def test_autonomy_limits_transaction_that_backend_does_not_accept_is_ended(
     check(version, request(version, command), stop[1])
     assert scenario.responder.on_outbox_result(entry, _judged(version, "Accepted")) is None
     assert scenario.responder.on_outbox_result(entry, b"{}") is None
-    lenient = OfflineHarness(version, OfflineRules(stop_unauthorised=False))
+    lenient = OfflineHarness(version, OfflineRules(stop_unauthorized=False))
     assert lenient.responder.on_outbox_result(entry, _judged(version, "Blocked")) is None
 
 

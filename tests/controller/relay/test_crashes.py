@@ -99,7 +99,7 @@ class ControllerRun:
         self.outbox, ids = Outbox("CS01", "csms"), TransactionIdMap("CS01", "csms")
         for part in (snapshot, answers, drivers, self.outbox, ids):
             part.restore(records)
-        responder = OfflineResponder("CS01", V16, drivers, ids, snapshot, OfflineRules(authorise="everyone"))
+        responder = OfflineResponder("CS01", V16, drivers, ids, snapshot, OfflineRules(authorize="everyone"))
         kept = OwnerMemory(
             snapshot=snapshot, authorizations=drivers, answers=answers, outbox=self.outbox, ids=ids
         )

@@ -32,7 +32,7 @@ def a_stead() -> OfflineHandler:
     outbox, ids = Outbox("CS01", "cpo"), TransactionIdMap("CS01", "cpo")
     return OfflineHandler(
         V16,
-        OfflineResponder("CS01", V16, drivers, ids, snapshot, OfflineRules(authorise="everyone")),
+        OfflineResponder("CS01", V16, drivers, ids, snapshot, OfflineRules(authorize="everyone")),
         OutboxSender(outbox, snapshot, ids, V16, "cpo"),
         OwnerMemory(
             snapshot=snapshot, authorizations=drivers, answers=ResponseCache("CS01"), outbox=outbox, ids=ids

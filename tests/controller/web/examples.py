@@ -18,7 +18,7 @@ from controller.web.status_model import (
     EvseStatus,
     LinkCounts,
     MeterStatus,
-    NeighbourStatus,
+    NeighborStatus,
     OverlayStatus,
     OverrideStatus,
     UnconfiguredEvseStatus,
@@ -176,7 +176,7 @@ STATUS = ControllerStatus(
         connections_total=3,
     ),
     overlay=OverlayStatus(
-        neighbours=(NeighbourStatus(link="LC02", reached={"CS11": 1, "LC02": 1}),),
+        neighbours=(NeighborStatus(link="LC02", reached={"CS11": 1, "LC02": 1}),),
         dropped_total={"no route": 5},
     ),
     stations=(
