@@ -66,7 +66,7 @@ class AuthorizationCache:
         """Restore what was stored before a restart; records of other stations are ignored."""
         for record in records:
             if isinstance(record, TokenAuthorized) and record.station == self._station:
-                self._take(record)
+                self._index(record)
             elif isinstance(record, LocalListVersion) and record.station == self._station:
                 self._list_version = record.version
 
@@ -151,10 +151,10 @@ class AuthorizationCache:
             oldest = next(iter(cache.values()))
             records.append(_as_removed(oldest))
             del cache[oldest.token]
-        self._take(record)
+        self._index(record)
         return [*records, record]
 
-    def _take(self, record: TokenAuthorized) -> None:
+    def _index(self, record: TokenAuthorized) -> None:
         table = self._tables[record.source]
         table.pop(record.token, None)  # what is authorized again is the youngest
         if record.status is not None:

@@ -128,7 +128,11 @@ class RoutedFrame(msgspec.Struct, frozen=True):
         if not self.binary:
             return rest
         try:
-            at = _take(rest, 0)[1] if self.kind in (OverlayMessageKind.CALL, OverlayMessageKind.SEND) else 0
+            at = (
+                _read_text(rest, 0)[1]
+                if self.kind in (OverlayMessageKind.CALL, OverlayMessageKind.SEND)
+                else 0
+            )
         except (_CutFrameError, UnicodeDecodeError):
             return b""
         length = int.from_bytes(rest[at : at + PAYLOAD_LENGTH_BYTES], BYTE_ORDER)
@@ -351,13 +355,13 @@ def _parse_binary(data: bytes) -> RoutedFrame | MalformedFrame | UnknownMessageT
     if data[0] not in _KINDS:
         return UnknownMessageType(data[0])
     try:
-        destination, at = _take(data, 1)
+        destination, at = _read_text(data, 1)
         count, at = _byte(data, at)
         path = []
         for _ in range(count):
-            hop, at = _take(data, at)
+            hop, at = _read_text(data, at)
             path.append(hop)
-        message_id, at = _take(data, at)
+        message_id, at = _read_text(data, at)
     except (_CutFrameError, UnicodeDecodeError):
         return MalformedFrame("its destination, path or message id cannot be read")
     if not all(0 < len(hop) <= MAX_ID_LENGTH for hop in path) or len(destination) > MAX_ID_LENGTH:
@@ -372,7 +376,7 @@ def _parse_binary(data: bytes) -> RoutedFrame | MalformedFrame | UnknownMessageT
 
 def _action(data: bytes, at: int) -> str | None:
     try:
-        return _take(data, at)[0]
+        return _read_text(data, at)[0]
     except (_CutFrameError, UnicodeDecodeError):
         return None
 
@@ -383,7 +387,7 @@ def _byte(data: bytes, at: int) -> tuple[int, int]:
     return data[at], at + 1
 
 
-def _take(data: bytes, at: int) -> tuple[str, int]:
+def _read_text(data: bytes, at: int) -> tuple[str, int]:
     end = at + 2 + int.from_bytes(data[at : at + 2], BYTE_ORDER)
     if at + 2 > len(data) or end > len(data):
         raise _CutFrameError

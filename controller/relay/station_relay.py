@@ -668,22 +668,22 @@ class StationRelay:
         """Return the text of a peer's CALL as it leaves its queue."""
         if self._policy is None:
             return text
-        return self._take(self._policy.sign_passing_call(sender, action, text, payload, utc))
+        return self._add_effects_of(self._policy.sign_passing_call(sender, action, text, payload, utc))
 
     def _sign_own(self, receiver: PolicyPeer, action: str, text: str, payload: bytes, utc: float) -> str:
         """Return the text of a CALL of our own as it leaves its queue."""
         if self._policy is None:
             return text
-        return self._take(self._policy.sign_own(receiver, action, text, payload, utc))
+        return self._add_effects_of(self._policy.sign_own(receiver, action, text, payload, utc))
 
     def _sign_answer(self, receiver: PolicyPeer, action: str, frame: Answer, utc: float) -> Answer:
         """Return an answer of our own, signed where the policy has it so."""
         if self._policy is None or not isinstance(frame, CallResult):
             return frame
-        text = self._take(self._policy.sign_own_answer(receiver, action, frame, utc))
+        text = self._add_effects_of(self._policy.sign_own_answer(receiver, action, frame, utc))
         return CallResult(text, frame.id, frame.payload)
 
-    def _take(self, signed: SignedText) -> str:
+    def _add_effects_of(self, signed: SignedText) -> str:
         self._actions += signed.effects
         return signed.text
 

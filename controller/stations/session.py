@@ -93,7 +93,7 @@ class RequestResult(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
-class _Reader(Protocol):
+class _Receiver(Protocol):
     """A channel of the station, or a link to a backend."""
 
     def send_nowait(self, message: str | bytes) -> None:
@@ -111,9 +111,9 @@ class _PendingRequest:
 class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of one session.
 
-    `pace` returns the wait (s) after a message taken at a time (s, monotonic); more wait in the socket.
-    `ping_s`: interval of pings to the station, `backend_ping_s` to backends; 0 for never. `sealed`: decides
-    which binary messages pass between the station and its owner; None: none does. `utc_of` converts
+    `pace` returns the wait (s) after a message read at a time (s, monotonic); more wait in the socket.
+    `ping_s`: interval of pings to the station, `backend_ping_s` to backends; 0 for never. `binary_messages`
+    decides which binary messages pass between the station and its owner; None: none does. `utc_of` converts
     monotonic s to POSIX s. `on_password_command` takes a station and the owner's command that may set its
     password, with its result; `on_local_call` takes the CALLs that the controller answers with
     `StationSession.answer_local_call`.
@@ -123,7 +123,7 @@ class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
     pace: Callable[[float], float]
     ping_s: float
     backend_ping_s: float
-    sealed: BinaryMessages | None = None
+    binary_messages: BinaryMessages | None = None
     on_password_command: Callable[[str, str, bytes, bytes], object] = lambda *_: None
     on_local_call: Callable[[StationSession, LocalCall], object] | None = None
 
@@ -135,6 +135,7 @@ class StationSession:
     """
 
     __slots__ = (
+        "_actions",
         "_backend_pings",
         "_clock",
         "_clock_checked_at",
@@ -142,25 +143,24 @@ class StationSession:
         "_close_reason",
         "_closed",
         "_closing",
-        "_doing",
-        "_fed_at",
+        "_event_at",
         "_has_failed_call",
+        "_is_acting",
+        "_journal",
         "_link",
         "_links",
-        "_memory",
         "_reading",
         "_recent",
         "_relay",
         "_requests",
         "_rules",
-        "_saving",
         "_scope",
         "_site",
         "_station",
         "_station_pings",
         "_stats",
         "_timer",
-        "_todo",
+        "_uncommitted",
         "_utc_offset_s",
         "_was_commandable",
         "version",
@@ -180,18 +180,18 @@ class StationSession:
         self._link = link
         self._links = links
         self._site = host.site
-        self._memory = host.journal
+        self._journal = host.journal
         self._stats = host.stats
         self._recent = host.stats.recent_messages(self._station)
         self._rules = rules
-        self._todo: list[Action | BinaryEffect] = []  # an empty deque takes 600 bytes
+        self._actions: list[Action | BinaryEffect] = []  # an empty deque takes 600 bytes
         self._clock = trio.lowlevel.current_clock()
         self._utc_offset_s = 0.0
         self._clock_checked_at = -math.inf
-        self._fed_at = -math.inf
-        """Time at which the newest message was taken (s, monotonic): the clock is read once for each."""
-        self._doing = False
-        self._saving: tuple[Record, ...] = ()
+        self._event_at = -math.inf
+        """Time at which the newest message was read (s, monotonic): the clock is read once for each."""
+        self._is_acting = False
+        self._uncommitted: tuple[Record, ...] = ()
         self._requests: dict[int, _PendingRequest] = {}
         self._station_pings = _Interval(rules.ping_s if link is not None else 0.0)
         self._backend_pings = _Interval(rules.backend_ping_s)
@@ -225,7 +225,7 @@ class StationSession:
         finally:
             self._end("the controller closes the link")
             with trio.CancelScope(shield=True):
-                await self._save_rest()
+                await self._commit_rest()
                 await self._close_station()
 
     async def _wait_closing(self) -> None:
@@ -250,11 +250,13 @@ class StationSession:
 
     def on_link_opened(self, backend: str) -> None:
         """Pass the event to the relay."""
-        self._feed(BackendUp() if backend == self._links.owner else ObserverUp(backend))
+        self._pass_event(BackendUp() if backend == self._links.owner else ObserverUp(backend))
 
     def on_link_lost(self, backend: str, reason: str) -> None:
         """Pass the event to the relay."""
-        self._feed(BackendLost(reason) if backend == self._links.owner else ObserverLost(backend, reason))
+        self._pass_event(
+            BackendLost(reason) if backend == self._links.owner else ObserverLost(backend, reason)
+        )
 
     def on_station_refused(self, backend: str, reason: str) -> None:
         """Close a connected station that its owner has rejected: it is not served in the owner's place."""
@@ -269,15 +271,15 @@ class StationSession:
             if text is not None:
                 self._on_owner_text(text)
             elif isinstance(message, bytes):
-                self._pass_down(message)
+                self._pass_binary_down(message)
         elif text is not None:
-            self._feed(FromObserver(backend, text))
+            self._pass_event(FromObserver(backend, text))
         else:
             log.warning("binary message ignored backend=%s station=%s", backend, self._station)
 
     def stop(self) -> None:
-        """Take nothing new, and end once the answers that are out have arrived."""
-        self._feed(StopRequested())
+        """Accept nothing new, and end once the answers that are out have arrived."""
+        self._pass_event(StopRequested())
 
     def cancel(self) -> None:
         """End `run` at once, without waiting for answers."""
@@ -293,12 +295,12 @@ class StationSession:
         self._end("a person has requested a new connection", SERVICE_RESTART)
 
     def remove(self) -> None:
-        """Take nothing new, and close as `stop` does: the station was removed from the configuration."""
+        """Accept nothing new, and close as `stop` does: the station was removed from the configuration."""
         self._close_code, self._close_reason = POLICY_VIOLATION, REMOVED
         self.stop()
 
     def renew(self) -> None:
-        """Take nothing new, and close as `stop` does: the next session has other backends or rules."""
+        """Accept nothing new, and close as `stop` does: the next session has other backends or rules."""
         self._close_code, self._close_reason = SERVICE_RESTART, RENEWED
         self.stop()
 
@@ -333,14 +335,14 @@ class StationSession:
 
     def call(self, own: OwnCall) -> None:
         """Queue a CALL of the controller; its result goes to the load management."""
-        self._feed(own)
+        self._pass_event(own)
 
     async def request(self, action: str, payload: bytes) -> RequestResult:
         """Send the station a CALL and wait for its result, its time limit or the end of the session."""
         token, pending = next(_request_tokens), _PendingRequest()
         self._requests[token] = pending
         try:
-            self._feed(OwnCall(token, str(uuid.uuid4()), action, payload))
+            self._pass_event(OwnCall(token, str(uuid.uuid4()), action, payload))
             await pending.ended.wait()
         finally:
             del self._requests[token]
@@ -348,42 +350,42 @@ class StationSession:
 
     def answer_local_call(self, call_id: str, result: bytes | None) -> None:
         """Answer a CALL of the station that the controller handles; None: with an error."""
-        self._feed(LocalAnswer(call_id, result))
+        self._pass_event(LocalAnswer(call_id, result))
 
     # -- the relay and its actions ------------------------------------------------------------------
 
     def _read_clock(self) -> float:
-        """Return the time (s, monotonic) of the event that is taken now."""
-        self._fed_at = now = self._clock.current_time()
+        """Return the time (s, monotonic) of the event that is handled now."""
+        self._event_at = now = self._clock.current_time()
         if now >= self._clock_checked_at + CLOCK_CHECK_S:
             self._utc_offset_s, self._clock_checked_at = self._rules.utc_of(now) - now, now
         return now
 
-    def _feed(self, event: Event) -> None:
+    def _pass_event(self, event: Event) -> None:
         now = self._read_clock()
-        self._do(self._relay.handle(event, now, now + self._utc_offset_s))
+        self._do_actions(self._relay.handle(event, now, now + self._utc_offset_s))
 
     def _on_station_text(self, text: str) -> None:
         now = self._read_clock()
         utc = now + self._utc_offset_s
         self._recent.add_message(utc, text, is_from_station=True)
-        if self._todo or self._saving:
-            self._do(self._relay.handle(FromStation(text), now, utc))
+        if self._actions or self._uncommitted:
+            self._do_actions(self._relay.handle(FromStation(text), now, utc))
         elif (actions := self._relay.on_station_text(text, now, utc)) is not None:
-            self._do(actions)
+            self._do_actions(actions)
         else:
             # It passes: nothing follows from that, and the relay's deadline is that of the event.
-            self._put(self._links.owner_link, text, self._links.owner)
+            self._send(self._links.owner_link, text, self._links.owner)
             self._timer.update(self._relay.next_deadline)
 
     def _on_owner_text(self, text: str) -> None:
-        if self._todo or self._saving:
-            self._feed(FromBackend(text))
+        if self._actions or self._uncommitted:
+            self._pass_event(FromBackend(text))
             return
         now = self._read_clock()
         actions = self._relay.on_backend_text(text, now, now + self._utc_offset_s)
         if actions is not None:
-            self._do(actions)
+            self._do_actions(actions)
         else:
             self._send_to_station(text)
             self._timer.update(self._relay.next_deadline)
@@ -392,38 +394,38 @@ class StationSession:
         if code is not None and self._closing is None:
             self._close_code = code
         now = trio.current_time()
-        self._do(self._relay.close(reason, now, self._rules.utc_of(now)))
+        self._do_actions(self._relay.close(reason, now, self._rules.utc_of(now)))
 
-    def _do(self, actions: Sequence[Action | BinaryEffect]) -> None:
+    def _do_actions(self, actions: Sequence[Action | BinaryEffect]) -> None:
         """Carry out actions in order; those that follow from them are appended, not run in between.
 
         After a Persist, all others wait until its records are durable.
         """
-        self._todo.extend(actions)
-        if self._doing or self._saving:
+        self._actions.extend(actions)
+        if self._is_acting or self._uncommitted:
             return
-        self._doing = True
+        self._is_acting = True
         try:
-            while self._todo and not self._saving:
-                self._act(self._todo.pop(0))
+            while self._actions and not self._uncommitted:
+                self._do_action(self._actions.pop(0))
         finally:
-            self._doing = False
+            self._is_acting = False
         self._timer.update()
 
-    def _act(self, action: Action | BinaryEffect) -> None:
+    def _do_action(self, action: Action | BinaryEffect) -> None:
         match action:
             case ToStation(text):
                 self._send_to_station(text)
             case ToBackend(text):
-                self._put(self._links.owner_link, text, self._links.owner)
+                self._send(self._links.owner_link, text, self._links.owner)
             case ToObserver(backend, text):
-                self._put(self._links.find(backend), text, backend)
+                self._send(self._links.find(backend), text, backend)
             case ForwardBinary(message, is_up=True):
-                self._put(self._links.owner_link, message, self._links.owner)
+                self._send(self._links.owner_link, message, self._links.owner)
             case ForwardBinary(message):
-                self._put(self._link, message)
+                self._send(self._link, message)
             case Persist(records):
-                self._saving = records
+                self._uncommitted = records
             case Redial(backend):
                 self._links.find(backend).reopen()
             case Close():
@@ -461,14 +463,14 @@ class StationSession:
 
     def _send_to_station(self, text: str) -> None:
         if self._link is not None:
-            self._recent.add_message(self._fed_at + self._utc_offset_s, text, is_from_station=False)
-            self._put(self._link, text)
+            self._recent.add_message(self._event_at + self._utc_offset_s, text, is_from_station=False)
+            self._send(self._link, text)
 
-    def _put(self, reader: _Reader | None, message: str | bytes, backend: str = "") -> None:
+    def _send(self, receiver: _Receiver | None, message: str | bytes, backend: str = "") -> None:
         """Send to the station, or to a backend, without waiting; a full queue ends the session."""
         try:
-            if reader is not None:
-                reader.send_nowait(message)
+            if receiver is not None:
+                receiver.send_nowait(message)
         except SendQueueFullError as full:
             name = f"backend {backend} of station {self._station}" if backend else f"station {self._station}"
             log.warning("peer does not read, its connection is closed peer=%s reason=%s", name, full)
@@ -482,38 +484,38 @@ class StationSession:
         """Commit the records that the relay's further actions wait for."""
         try:
             with trio.CancelScope(shield=True):  # a commit that has begun ends with a known result
-                await self._memory.save(self._saving)
+                await self._journal.save(self._uncommitted)
         except JournalError as failed:
             log.error(
                 "session closed, its messages cannot be stored station=%s reason=%s", self._station, failed
             )
             self._drop_dependent_actions()
-            self._memory.drop_station(self._station)
+            self._journal.drop_station(self._station)
             self._end("the controller cannot store its messages")
         else:
-            self._saving = ()
-            self._do([])
+            self._uncommitted = ()
+            self._do_actions([])
 
-    async def _save_rest(self) -> None:
+    async def _commit_rest(self) -> None:
         """Commit what is left at the end: the next session relies on what this one has received."""
-        rest = [each for action in self._todo if isinstance(action, Persist) for each in action.records]
-        self._saving += tuple(rest)
-        if self._saving:
+        rest = [each for action in self._actions if isinstance(action, Persist) for each in action.records]
+        self._uncommitted += tuple(rest)
+        if self._uncommitted:
             try:
-                await self._memory.save(self._saving)
+                await self._journal.save(self._uncommitted)
             except JournalError as failed:
                 log.warning("last messages not stored station=%s reason=%s", self._station, failed)
-                self._memory.drop_station(self._station)
+                self._journal.drop_station(self._station)
         self._drop_dependent_actions()
-        self._do([])
+        self._do_actions([])
 
     def _drop_dependent_actions(self) -> None:
         """Drop the messages that were to be sent after a commit that did not happen; keep the rest."""
-        if not self._saving:
+        if not self._uncommitted:
             return
-        self._saving = ()
+        self._uncommitted = ()
         dependent = (ToStation, ToBackend, ToObserver, ForwardBinary, Persist)
-        self._todo = [action for action in self._todo if not isinstance(action, dependent)]
+        self._actions = [action for action in self._actions if not isinstance(action, dependent)]
 
     # -- the station --------------------------------------------------------------------------------
 
@@ -533,22 +535,22 @@ class StationSession:
         if text is not None:
             self._on_station_text(text)
         elif isinstance(message, bytes):
-            self._fed_at = trio.current_time()
-            self._pass_up(message)
-        wait_s = self._rules.pace(self._fed_at)
+            self._event_at = trio.current_time()
+            self._pass_binary_up(message)
+        wait_s = self._rules.pace(self._event_at)
         if wait_s > 0 or not self._relay.accepts_messages:
             return partial(self._wait_accepting, wait_s)
         return None
 
-    def _pass_up(self, message: bytes) -> None:
-        if self._rules.sealed is not None and self._links.owner:
-            self._do(self._rules.sealed.check_from_station(message, trio.current_time()))
+    def _pass_binary_up(self, message: bytes) -> None:
+        if self._rules.binary_messages is not None and self._links.owner:
+            self._do_actions(self._rules.binary_messages.check_from_station(message, trio.current_time()))
         else:
             log.warning("binary message ignored station=%s", self._station)
 
-    def _pass_down(self, message: bytes) -> None:
-        if self._rules.sealed is not None:
-            self._do(self._rules.sealed.check_from_owner(message, trio.current_time()))
+    def _pass_binary_down(self, message: bytes) -> None:
+        if self._rules.binary_messages is not None:
+            self._do_actions(self._rules.binary_messages.check_from_owner(message, trio.current_time()))
         else:
             log.warning("binary message ignored backend=%s station=%s", self._links.owner, self._station)
 
@@ -568,7 +570,7 @@ class StationSession:
 
     def _deadline(self) -> float | None:
         """Return the next time for the timer's task: a commit is due at once."""
-        if self._saving:
+        if self._uncommitted:
             return -math.inf
         first = self._relay.deadline
         for ping_at in (self._station_pings.due_at, self._backend_pings.due_at):
@@ -580,7 +582,7 @@ class StationSession:
         """Commit records, send pings and pass time to the relay: one task for all of a session."""
         while True:
             await self._timer.wait_due()
-            if self._saving:
+            if self._uncommitted:
                 await self._commit()
                 continue
             now = trio.current_time()
@@ -590,7 +592,7 @@ class StationSession:
                 self._links.keep_alive(SILENT_PINGS * self._rules.backend_ping_s)
             deadline = self._relay.deadline
             if deadline is not None and deadline <= now:
-                self._feed(TimePassed())
+                self._pass_event(TimePassed())
 
 
 class _Interval:

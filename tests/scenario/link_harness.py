@@ -223,13 +223,13 @@ class LinkHarness:
             CALL_TIMEOUT_S,
             trio.current_time(),
         )
-        sealed = BinaryMessages(None, lambda now: now, admitted.version, admitted.station, "cpo")
+        binary_messages = BinaryMessages(None, lambda now: now, admitted.version, admitted.station, "cpo")
         rules = SessionRules(
             utc_of=lambda now: now,
             pace=self.rate_limit.take,
             ping_s=self.ping_s,
             backend_ping_s=self.ping_s,
-            sealed=sealed if self.binary else None,
+            binary_messages=binary_messages if self.binary else None,
             on_password_command=lambda *command: self.passwords.append(command),
         )
         links = SessionLinks(admitted, self.pool)

@@ -73,7 +73,7 @@ class OverlayLinks:
         """Keep the node's time, until cancelled."""
         while True:
             await self._timer.wait_due()
-            self._feed(OverlayTick())
+            self._pass_event(OverlayTick())
 
     def find_link(self, link: str) -> LinkState | None:
         """Return the state of a link; None if it is not open."""
@@ -95,7 +95,7 @@ class OverlayLinks:
         if state is None or state.peer == peer:
             return
         self._states[link] = changed = msgspec.structs.replace(state, peer=peer)
-        self._feed(LinkUp(changed))
+        self._pass_event(LinkUp(changed))
         own = self._carriers.get(LOCAL)
         if own is not None and own.only == link:  # its requests go to the former id
             own.end("the other end has another id")
@@ -108,16 +108,16 @@ class OverlayLinks:
     def _receive(self, link: str, message: Message) -> Sequence[Persist | FrameHeld]:
         """Forward a message in one step where it only passes, else pass it to the node."""
         if isinstance(message, bytes):
-            return self._feed(FrameReceived(link, message))
+            return self._pass_event(FrameReceived(link, message))
         table = self._node.forwarding
         forwarded = table.forward_text(link, message, self._clock.current_time())
         if forwarded is None:
-            return self._feed(FrameReceived(link, message))
+            return self._pass_event(FrameReceived(link, message))
         self._timer.update(forwarded.until)
         if self._send(forwarded.link, forwarded.text):
             return ()
         sending = table.describe_sending(forwarded, link, message)
-        return () if sending is None else self._feed(SendFailed(sending))
+        return () if sending is None else self._pass_event(SendFailed(sending))
 
     @contextmanager
     def use_link(self, state: LinkState, carrier: LinkCarrier) -> Iterator[None]:
@@ -126,13 +126,13 @@ class OverlayLinks:
         self._carriers[state.link], self._states[state.link] = carrier, state
         if older is not None:
             older.end("another link has taken its place")
-        self._feed(LinkUp(state))
+        self._pass_event(LinkUp(state))
         try:
             yield
         finally:
             if self._carriers.get(state.link) is carrier:
                 del self._carriers[state.link]
-                self._feed(LinkDown(state.link))
+                self._pass_event(LinkDown(state.link))
                 for each in [each for each in self._carriers.values() if each.only == state.link]:
                     each.end("the link in overlay mode that carries it is gone")
 
@@ -149,7 +149,7 @@ class OverlayLinks:
     @contextmanager
     def open_own_channel(self, backend: str, peer: str) -> Iterator[VirtualChannel]:
         """Open the channel of the controller's own identity: messages for the node itself come out of it."""
-        channel = VirtualChannel(lambda message: self._feed(OwnRequest(message, (peer,))))
+        channel = VirtualChannel(lambda message: self._pass_event(OwnRequest(message, (peer,))))
         self._carriers[LOCAL] = carrier = LinkCarrier(channel.deliver, channel.end, backend)
         try:
             yield channel
@@ -163,7 +163,7 @@ class OverlayLinks:
         done = True
         for action in held:
             if isinstance(action, FrameHeld):
-                self._feed(FrameReleased(action, done))
+                self._pass_event(FrameReleased(action, done))
                 continue
             try:
                 await self._save(action.records)
@@ -176,7 +176,7 @@ class OverlayLinks:
                     failed,
                 )
 
-    def _feed(self, event: Event) -> list[Persist | FrameHeld]:
+    def _pass_event(self, event: Event) -> list[Persist | FrameHeld]:
         """Pass an event to the node and carry out its actions; return what has to be stored first."""
         held: list[Persist | FrameHeld] = []
         todo = [event]

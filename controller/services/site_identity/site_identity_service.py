@@ -116,9 +116,9 @@ class SiteIdentityService:
 
     async def _handle(self, event: IdentityEvent) -> None:
         async with self._turn:
-            await self._feed(event)
+            await self._pass_event(event)
 
-    async def _feed(self, event: IdentityEvent) -> None:
+    async def _pass_event(self, event: IdentityEvent) -> None:
         """Pass an event to the identity and execute what follows; the messages are signed by policy."""
         now = trio.current_time()
         actions = self._identity.handle(event, now, utc(now))
@@ -136,7 +136,7 @@ class SiteIdentityService:
                 case ToBackend(text=text):
                     self._link.send(text)
                 case SiteFrame():
-                    await self._feed(action)
+                    await self._pass_event(action)
                 case PolicyRequest():
                     await self._change_policy(action)
                 case SiteLimited():
@@ -145,7 +145,7 @@ class SiteIdentityService:
                 case SiteBackendReached(there=there):
                     self._receivers.on_reached(there)
                 case SiteRequest(id=id, payload=payload, action=name):
-                    await self._feed(SiteReply(id, await self._receivers.answer_request(name, payload)))
+                    await self._pass_event(SiteReply(id, await self._receivers.answer_request(name, payload)))
                 case LogEntry(level=level, text=text):
                     log.log(level, "%s", text)
 

@@ -56,7 +56,7 @@ class SessionFactory:
             pace=TokenBucket(rate, burst=max(1, int(BURST_S * rate))).take,
             ping_s=self.admission.find_quirks(station.id).ping_s,
             backend_ping_s=self._listen.ping_s,
-            sealed=BinaryMessages(self._enforcer, utc, version, station.id, links.owner),
+            binary_messages=BinaryMessages(self._enforcer, utc, version, station.id, links.owner),
             on_password_command=self.admission.on_password_command,
             on_local_call=None if self._certificates is None else self._certificates.on_local_call,
         )

@@ -158,7 +158,7 @@ def test_foreign_transaction_number_stops_no_other_transaction() -> None:
     )
 
 
-def test_transaction_id_map_own_id_is_translated_once_backend_has_numbered_it() -> None:
+def test_transaction_id_map_own_id_is_translated_once_numbered() -> None:
     ids = TransactionIdMap("CS01", "csms")
     own, _ = ids.allocate_id(UTC)
     stop = _payload(transactionId=own)
