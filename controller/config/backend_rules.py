@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from controller.config.schema import DEFAULT_NODE, LOCAL_CSMS, BackendConfig, Config, StationConfig
 from controller.ocpp.actions import COMMANDS, OBSERVED, REPORTS, SHARED, commands
 from controller.tomlcheck.diagnostics import Problem, blank_in_url, unknown_name
+from controller.tomlcheck.meant_values import ALL_WORDS
 from controller.tomlcheck.positions import DataPath
-from controller.tomlcheck.schema_check import ALL_WORDS
 from drivers.coded_text import CodedText, coded
 
 _NO_OWNER = frozenset({"-", "local", "no", "none", LOCAL_CSMS})

@@ -17,7 +17,7 @@ from typing import get_type_hints
 import msgspec
 
 from controller.config.schema import Config
-from controller.tomlcheck.schema_check import describe_type, struct_in
+from controller.tomlcheck.key_types import describe_type, struct_in
 
 _UNITS = {
     "_a": "A",

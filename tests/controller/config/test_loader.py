@@ -27,7 +27,7 @@ from controller.tomlcheck.diagnostics import (
     FileUnreadableError,
     render_diagnostics,
 )
-from controller.tomlcheck.schema_check import alternatives
+from controller.tomlcheck.key_types import alternatives
 from drivers.input_modules import list_input_modules
 from drivers.meter_model import list_models
 from drivers.settings import MeterSettings
