@@ -27,10 +27,10 @@ from controller.tomlcheck.diagnostics import (
     decode_text,
     defined_already,
     locate_problems,
-    parse_toml,
 )
 from controller.tomlcheck.positions import DataPath
 from controller.tomlcheck.schema_check import SchemaCheck
+from controller.tomlcheck.toml_syntax import parse_toml
 from drivers.coded_text import coded
 
 FILE = "quirks.toml"

@@ -22,10 +22,10 @@ from controller.tomlcheck.diagnostics import (
     HintDiagnostic,
     Problem,
     locate_problems,
-    parse_toml,
     read_text,
 )
 from controller.tomlcheck.schema_check import SchemaCheck
+from controller.tomlcheck.toml_syntax import parse_toml
 from drivers.coded_text import coded
 
 Rule = Callable[[Config], Iterable[Problem]]

@@ -9,9 +9,9 @@ from controller.tomlcheck.diagnostics import (
     HintDiagnostic,
     Problem,
     locate_problems,
-    parse_toml,
 )
 from controller.tomlcheck.schema_check import SchemaCheck
+from controller.tomlcheck.toml_syntax import parse_toml
 from drivers.coded_text import coded
 from drivers.meter_model import MeterModel, find_content_mistakes, find_model_oddities
 

@@ -18,10 +18,10 @@ from controller.tomlcheck.diagnostics import (
     ErrorDiagnostic,
     Problem,
     locate_problems,
-    parse_toml,
     read_text,
 )
 from controller.tomlcheck.schema_check import SchemaCheck
+from controller.tomlcheck.toml_syntax import parse_toml
 
 PLACEHOLDERS: dict[str, object] = {
     "id": "?",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import time
 from typing import Any, get_args, get_origin
 
-from controller.tomlcheck.diagnostics import TRUTH_WORDS, UNIT_FACTORS, nearest_name
+from controller.tomlcheck.diagnostics import nearest_name
 from controller.tomlcheck.key_types import (
     alternatives,
     choices,
@@ -19,6 +19,30 @@ from controller.tomlcheck.key_types import (
     unwrap,
 )
 
+TRUTH_WORDS: dict[str, bool] = {
+    **dict.fromkeys(("true", "yes", "on", "ja"), True),
+    **dict.fromkeys(("false", "no", "off", "nein"), False),
+}
+"""Words that stand for true or false in files of other programs, in lower case."""
+UNIT_FACTORS: dict[str, dict[str, float]] = {
+    "s": {"s": 1, "sec": 1, "sek": 1, "ms": 0.001, "m": 60, "min": 60, "h": 3600, "std": 3600, "d": 86_400},
+    "A": {"a": 1, "amp": 1, "amps": 1, "ma": 0.001},
+    "V": {"v": 1, "volt": 1, "kv": 1000},
+    "W": {"w": 1, "watt": 1, "kw": 1000, "mw": 1_000_000},
+    "kW": {"kw": 1, "w": 0.001, "watt": 0.001, "mw": 1000},
+    "kVA": {"kva": 1, "va": 0.001, "mva": 1000},
+    "days": {
+        **dict.fromkeys(("d", "day", "days", "tag", "tage"), 1),
+        **dict.fromkeys(("week", "weeks"), 7),
+        **dict.fromkeys(("year", "years", "jahr", "jahre"), 366),
+    },
+    "months": {
+        **dict.fromkeys(("m", "month", "months", "monat", "monate"), 1),
+        **dict.fromkeys(("y", "year", "years", "jahr", "jahre"), 12),
+    },
+    "kWh": {"kwh": 1, "wh": 0.001, "mwh": 1000},
+}
+"""By the unit of a key: units that people write, lower case, as multiples of it."""
 _BITS = {"1": True, "0": False}
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://+|(?:wss?|https?)(?::/*|/+)", re.IGNORECASE)
 """Begin of a URL, also where a colon or a slash is missing."""
