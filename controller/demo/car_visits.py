@@ -1,4 +1,4 @@
-"""Visits of cars, seeded, one after the other at each outlet."""
+"""Visits of cars, seeded, one after the other at each EVSE."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Visit(msgspec.Struct, frozen=True):
 
 
 def generate_visits(seed: str, phases: int, first_gap_s: float) -> Iterator[Visit]:
-    """Yield the visits at one outlet, without end. `phases` is the number that the first car uses."""
+    """Yield the visits at one EVSE, without end. `phases` is the number that the first car uses."""
     dice = random.Random(seed)
     gap_s = first_gap_s
     while True:

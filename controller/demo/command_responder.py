@@ -15,7 +15,7 @@ from controller.demo.installed_profiles import Charging, InstalledProfiles, Prof
 from controller.demo.station_messages import MeteredSession
 
 _UNLIMITED_A = 32.0
-"""Limit in a composite schedule without profiles: the outlet's maximum."""
+"""Limit in a composite schedule without profiles: the EVSE's maximum."""
 
 _VALUES = {
     "HeartbeatInterval": "30",
@@ -66,7 +66,7 @@ class CommandResponder:
         return responder(payload, utc) if responder else None
 
     def limit_a(self, evse: int, utc: float) -> float:
-        """Return the limit of an outlet at `utc` (A per phase)."""
+        """Return the limit of an EVSE at `utc` (A per phase)."""
         return self._profiles.limit_a(evse, utc, self._charging(evse), sharers=len(self._sessions))
 
     def _charging(self, evse: int) -> Charging | None:

@@ -70,16 +70,16 @@ def _circuit(circuit: CircuitPlan, metered: bool) -> dict[str, Any]:
 def _station(station: StationPlan) -> dict[str, Any]:
     return {
         "id": station.id,
-        "circuit": station.outlets[0].circuit,
+        "circuit": station.evses[0].circuit,
         "owner": "demo",
         "evse": [
             {
-                "id": outlet.key[1],
-                "phases": [f"L{phase + 1}" for phase in outlet.phases],
+                "id": evse.key[1],
+                "phases": [f"L{phase + 1}" for phase in evse.phases],
                 "min_a": 6.0,
-                "max_a": outlet.max_a,
+                "max_a": evse.max_a,
                 "steuve": True,
             }
-            for outlet in station.outlets
+            for evse in station.evses
         ],
     }

@@ -1,7 +1,7 @@
 """The demo's site: a grid connection with two rows of stations and a building, and too little current.
 
 grid (130 A, Modbus TCP meter) -- the building's load, for whose surges 11 A are kept free
- |- row-a (63 A, Modbus RTU meter) -- six stations, seven outlets, lighting
+ |- row-a (63 A, Modbus RTU meter) -- six stations, seven EVSEs, lighting
  '- row-b (50 A, no meter)         -- six stations
 """
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from controller.demo.building_load import BuildingLoad
 from controller.demo.demo_frames import STYLES
-from controller.demo.site_physics import CircuitPlan, Load, OutletPlan
+from controller.demo.site_physics import CircuitPlan, Load, PhysicalEvsePlan
 from controller.demo.station_messages import MessageStyle, StationIdentity
 from controller.demo.station_plan import StationPlan
 
@@ -35,7 +35,7 @@ class _Row(NamedTuple):
     circuit: str
     version: str
     wiring: tuple[str, ...]
-    """For each outlet the site's phases that the station's phases sit on, in order."""
+    """For each EVSE the site's phases that the station's phases sit on, in order."""
     max_a: float = 32.0
     style: MessageStyle = MessageStyle.AMPS
 
@@ -70,8 +70,8 @@ def building_loads(seed: int) -> Mapping[str, Load]:
 
 
 def _station(row: _Row, dice: random.Random) -> StationPlan:
-    outlets = tuple(
-        OutletPlan(
+    evses = tuple(
+        PhysicalEvsePlan(
             key=(row.id, number),
             circuit=row.circuit,
             phases=tuple(int(phase) - 1 for phase in wiring),
@@ -80,9 +80,9 @@ def _station(row: _Row, dice: random.Random) -> StationPlan:
         for number, wiring in enumerate(row.wiring, start=1)
     )
     return StationPlan(
-        identity=StationIdentity(row.id, "Demo & Söhne", f"Säule {len(outlets)}/{row.max_a:g}", row.style),
+        identity=StationIdentity(row.id, "Demo & Söhne", f"Säule {len(evses)}/{row.max_a:g}", row.style),
         version=row.version,
-        outlets=outlets,
+        evses=evses,
         style=dice.choice(STYLES),
         counts=dice.random() < 0.5,
         slow_s=dice.choice((0.0, 0.0, 0.0, 15.0)),

@@ -35,8 +35,8 @@ class DemoWorld:
 
     def __init__(self, seed: int, meters: Mapping[str, MeterConnection]) -> None:
         self.plans = demo_site.station_plans(seed)
-        outlets = [outlet for plan in self.plans for outlet in plan.outlets]
-        self.site = SimulatedSite(demo_site.CIRCUITS, outlets, demo_site.building_loads(seed))
+        evses = [evse for plan in self.plans for evse in plan.evses]
+        self.site = SimulatedSite(demo_site.CIRCUITS, evses, demo_site.building_loads(seed))
         self.ledger = MessageLedger()
         self.backend = SimulatedCsms(self.ledger, seed, demo_site.ID)
         self.grid_operator = GridOperator(demo_site.ID, self.site, self.backend)

@@ -131,8 +131,8 @@ class GridOperator:
         self._site.dimmed_to_w = None
 
     def _drawn_w(self) -> float:
-        outlets = self._site.outlets.values()
-        return sum(outlet.drawn_a * len(outlet.used_phases) for outlet in outlets) * VOLTAGE_V
+        evses = self._site.evses.values()
+        return sum(evse.drawn_a * len(evse.used_phases) for evse in evses) * VOLTAGE_V
 
     def _command(self, number: int, limit_w: int | None) -> Payload:
         now = datetime.now(UTC)

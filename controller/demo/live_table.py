@@ -52,7 +52,7 @@ def summary(site: SimulatedSite, status: ControllerStatus, frames: int) -> str:
         for circuit in site.circuits.values()
     )
     connected = sum(evse.connected for evse in status.evses)
-    charging = sum(outlet.drawn_a > 0 for outlet in site.outlets.values())
+    charging = sum(evse.drawn_a > 0 for evse in site.evses.values())
     return (
         f"{site.now:6.0f} s  {circuits}  {connected} EVSEs connected, {charging} charging, "
         f"{site.energy_wh / 1000:.2f} kWh, {frames} frames"
@@ -71,8 +71,8 @@ def _stations(site: SimulatedSite, status: ControllerStatus) -> Table:
 
 
 def _drawn(site: SimulatedSite, evse: EvseStatus) -> PhaseAmps:
-    outlet = site.outlets[evse.station, evse.evse]
+    physical = site.evses[evse.station, evse.evse]
     drawn = [0.0, 0.0, 0.0]
-    for phase in outlet.used_phases:
-        drawn[phase] = outlet.drawn_a
+    for phase in physical.used_phases:
+        drawn[phase] = physical.drawn_a
     return drawn[0], drawn[1], drawn[2]

@@ -2,7 +2,7 @@
 
 The clock starts when a meter's registers first show its circuit above what the controller is to keep to: its
 limit less its margin. It stops when the limits that the stations hold bring the circuit back: for each
-phase, other loads + the sum over the outlets of the lower of (drawn current, limit installed) are no more
+phase, other loads + the sum over the EVSEs of the lower of (drawn current, limit installed) are no more
 than that. In it are the meter's polling, the
 decision, and the delivery of every cut that was needed; the cars' own delay is not.
 

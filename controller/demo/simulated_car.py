@@ -1,4 +1,4 @@
-"""A car at an outlet: how it follows the control pilot (IEC 61851-1), and how its battery fills."""
+"""A car at an EVSE: how it follows the control pilot (IEC 61851-1), and how its battery fills."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A simulated charging station over a real WebSocket, for OCPP 1.6, 2.0.1 and 2.1.
 
-It boots once, reports its outlets, lets cars charge as its profiles allow, reports meter values, queues
+It boots once, reports its EVSEs, lets cars charge as its profiles allow, reports meter values, queues
 transaction messages while its link is down, and answers commands.
 """
 
@@ -35,7 +35,7 @@ STREAM_S = 12.0
 
 
 class SimulatedStation:
-    """Simulated station, connected to the physics by its outlets and to the controller by a WebSocket.
+    """Simulated station, connected to the physics by its EVSEs and to the controller by a WebSocket.
 
     `utc` is the true clock (POSIX s).
     """
@@ -51,7 +51,7 @@ class SimulatedStation:
         self.plan = plan
         self.outbox = StationOutbox()
         self._site, self._ledger = site, ledger
-        self._outlets = {outlet.key[1]: site.outlets[outlet.key] for outlet in plan.outlets}
+        self._evses = {evse.key[1]: site.evses[evse.key] for evse in plan.evses}
         self._reporter = StationReporter(plan, self.outbox, utc)
         self._responder = CommandResponder(InstalledProfiles(VOLTAGE_V))
         self._seed = f"{seed}/{plan.id}"
@@ -60,18 +60,18 @@ class SimulatedStation:
         """A backend has accepted the station."""
 
     def apply_limits(self) -> None:
-        """Set the outlets' limits of this moment from the profiles."""
-        for evse, outlet in self._outlets.items():
-            outlet.limit_a = self._responder.limit_a(evse, self._reporter.utc())
+        """Set the EVSEs' limits of this moment from the profiles."""
+        for number, evse in self._evses.items():
+            evse.limit_a = self._responder.limit_a(number, self._reporter.utc())
 
     async def run(self, url: str) -> None:
         """Run until cancelled; `url` is the controller's, without the station's id."""
         async with trio.open_nursery() as nursery:
-            for evse, outlet in self._outlets.items():
+            for number, evse in self._evses.items():
                 nursery.start_soon(
                     receive_cars,
-                    f"{self._seed}/{evse}",
-                    outlet,
+                    f"{self._seed}/{number}",
+                    evse,
                     self._reporter,
                     self._responder,
                     self.plan.meter_s,
@@ -121,7 +121,7 @@ class SimulatedStation:
                 await trio.sleep(begins + lasts - self._site.now)
 
     async def _send_messages(self, connection: PeerConnection) -> None:
-        """Boot if needed, report the outlets' states, then send what is queued."""
+        """Boot if needed, report the EVSEs' states, then send what is queued."""
         while not self.booted:
             result = await connection.ask(*self._reporter.dialect.boot(self.plan.identity))
             self.booted = result is not None and result["status"] == "Accepted"

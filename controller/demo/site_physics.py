@@ -1,7 +1,7 @@
-"""Physics of the site: circuits, outlets, cars and loads, and the current in each at every moment.
+"""Physics of the site: circuits, EVSEs, cars and loads, and the current in each at every moment.
 
 It is independent of OCPP and of the controller: stations set the current that their profiles allow
-(`PhysicalOutlet.limit_a`), and the physics returns the current that flows. The report is made of its
+(`PhysicalEvse.limit_a`), and the physics returns the current that flows. The report is made of its
 records.
 """
 
@@ -17,8 +17,8 @@ from controller.demo.simulated_car import Car
 PhaseAmps = tuple[float, float, float]
 """A on the site's L1, L2, L3."""
 
-OutletKey = tuple[str, int]
-"""A station's id and the number of its outlet (EVSE, connector)."""
+EvseKey = tuple[str, int]
+"""A station's id and the number of its EVSE (EVSE, connector)."""
 
 VOLTAGE_V = 230.0
 STEP_S = 0.1
@@ -43,29 +43,29 @@ class CircuitPlan(msgspec.Struct, frozen=True, kw_only=True):
     margin_a: float = 0.0
 
 
-class OutletPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """An outlet: `phases[k]` is the site's phase (0, 1, 2) that the station's phase k is wired to."""
+class PhysicalEvsePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """An EVSE: `phases[k]` is the site's phase (0, 1, 2) that the station's phase k is wired to."""
 
-    key: OutletKey
+    key: EvseKey
     circuit: str
     phases: tuple[int, ...]
     max_a: float
 
 
-class PhysicalOutlet:
-    """An outlet and the car that is plugged into it."""
+class PhysicalEvse:
+    """An EVSE and the car that is plugged into it."""
 
-    def __init__(self, plan: OutletPlan) -> None:
+    def __init__(self, plan: PhysicalEvsePlan) -> None:
         self.plan = plan
         self.car: Car | None = None
         self.enabled = False
         """The contactor is closed: a transaction runs."""
         self.limit_a = math.inf
-        """Current that the station's profiles allow now, beside the outlet's own maximum."""
+        """Current that the station's profiles allow now, beside the EVSE's own maximum."""
         self.single_phase = False
         """The station has switched off all but its first phase."""
         self.energy_wh = 0.0
-        """The outlet's meter, which only rises."""
+        """The EVSE's meter, which only rises."""
 
     @property
     def offered_a(self) -> float:
@@ -85,7 +85,7 @@ class PhysicalOutlet:
 
     @property
     def wanted_a(self) -> float:
-        """Return A on each used phase if only car and outlet limited it."""
+        """Return A on each used phase if only car and EVSE limited it."""
         if self.car is None or not self.enabled:
             return 0.0
         return min(self.car.wanted_a, self.plan.max_a)
@@ -113,13 +113,13 @@ class PhysicalCircuitRecord:
 
 
 class SimulatedSite:
-    """Circuits (parents first), the outlets and other loads on them, and their history."""
+    """Circuits (parents first), the EVSEs and other loads on them, and their history."""
 
     def __init__(
-        self, circuits: Sequence[CircuitPlan], outlets: Sequence[OutletPlan], loads: Mapping[str, Load]
+        self, circuits: Sequence[CircuitPlan], evses: Sequence[PhysicalEvsePlan], loads: Mapping[str, Load]
     ) -> None:
         self.circuits = {circuit.id: circuit for circuit in circuits}
-        self.outlets = {plan.key: PhysicalOutlet(plan) for plan in outlets}
+        self.evses = {plan.key: PhysicalEvse(plan) for plan in evses}
         self.records = {circuit.id: PhysicalCircuitRecord() for circuit in circuits}
         self.energy_wh = 0.0
         """Delivered to cars."""
@@ -127,7 +127,7 @@ class SimulatedSite:
         """Energy that the limits would have allowed the same cars; see `possible_a`."""
         self.now = 0.0
         self.dimmed_to_w: float | None = None
-        """The grid operator's limit for all outlets together now; None: no limit."""
+        """The grid operator's limit for all EVSEs together now; None: no limit."""
         self._loads = loads
 
     def advance(self, until: float) -> None:
@@ -135,7 +135,7 @@ class SimulatedSite:
         while until - self.now > 1e-9:
             step_s = min(STEP_S, until - self.now)
             self.now += step_s
-            self.energy_wh += sum(outlet.advance(self.now, step_s) for outlet in self.outlets.values())
+            self.energy_wh += sum(evse.advance(self.now, step_s) for evse in self.evses.values())
             possible_w = sum(self.possible_a()) * VOLTAGE_V
             if self.dimmed_to_w is not None:
                 possible_w = min(possible_w, self.dimmed_to_w)
@@ -144,11 +144,11 @@ class SimulatedSite:
 
     def currents_a(self) -> dict[str, PhaseAmps]:
         """Return the current of each circuit now (A per phase)."""
-        return self._sums(lambda outlet: outlet.drawn_a)
+        return self._sums(lambda evse: evse.drawn_a)
 
     def granted_a(self) -> dict[str, PhaseAmps]:
         """Return the current of each circuit once all cars have followed the present limits."""
-        return self._sums(lambda outlet: min(outlet.drawn_a, outlet.offered_a))
+        return self._sums(lambda evse: min(evse.drawn_a, evse.offered_a))
 
     def possible_a(self) -> PhaseAmps:
         """Return what the limits would allow the cars now, per phase of the grid connection.
@@ -159,9 +159,9 @@ class SimulatedSite:
         semi-continuous currents, ramps and reaction times lower what it can reach further.
         """
         demand = {circuit: [0.0, 0.0, 0.0] for circuit in self.circuits}
-        for outlet in self.outlets.values():
-            for phase in outlet.used_phases:
-                demand[outlet.plan.circuit][phase] += outlet.wanted_a
+        for evse in self.evses.values():
+            for phase in evse.used_phases:
+                demand[evse.plan.circuit][phase] += evse.wanted_a
         flow = [0.0, 0.0, 0.0]
         for circuit in reversed(self.circuits.values()):
             load = self._load_of(circuit.id)
@@ -179,11 +179,11 @@ class SimulatedSite:
         load = self._loads.get(circuit)
         return load(self.now) if load else (0.0, 0.0, 0.0)
 
-    def _sums(self, current_of: Callable[[PhysicalOutlet], float]) -> dict[str, PhaseAmps]:
+    def _sums(self, current_of: Callable[[PhysicalEvse], float]) -> dict[str, PhaseAmps]:
         sums = {circuit: list(self._load_of(circuit)) for circuit in self.circuits}
-        for outlet in self.outlets.values():
-            for phase in outlet.used_phases:
-                sums[outlet.plan.circuit][phase] += current_of(outlet)
+        for evse in self.evses.values():
+            for phase in evse.used_phases:
+                sums[evse.plan.circuit][phase] += current_of(evse)
         for circuit in reversed(self.circuits.values()):
             if circuit.parent is not None:
                 for phase in range(3):

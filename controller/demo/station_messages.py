@@ -39,7 +39,7 @@ class StationIdentity(NamedTuple):
 
 
 class MeteredSession(msgspec.Struct, kw_only=True):
-    """A charging session at an outlet; `number` is the transaction id of a 1.6 backend.
+    """A charging session at an EVSE; `number` is the transaction id of a 1.6 backend.
 
     `since` in s (UTC) on the station's clock; `phases` is how many of them the car uses.
     """
@@ -60,7 +60,7 @@ class MeteredSession(msgspec.Struct, kw_only=True):
 
 
 class Sample(NamedTuple):
-    """Reading of an outlet's meter: A on the station's phases, its register in Wh, number of wired phases."""
+    """Reading of an EVSE's meter: A on the station's phases, its register in Wh, number of wired phases."""
 
     current_a: PhaseAmps
     energy_wh: float
@@ -77,7 +77,7 @@ class StationDialect(Protocol):
         """Return the BootNotification."""
 
     def status(self, evse: int, state: str, when: str) -> StationMessage:
-        """Return the state of an outlet."""
+        """Return the state of an EVSE."""
 
     def authorize(self, tag: str) -> StationMessage:
         """Return the Authorize of a driver."""

@@ -1,16 +1,16 @@
-"""Plan of a simulated station: identity, outlets and behavior."""
+"""Plan of a simulated station: identity, EVSEs and behavior."""
 
 from __future__ import annotations
 
 import msgspec
 
 from controller.demo.demo_frames import FrameStyle
-from controller.demo.site_physics import OutletPlan
+from controller.demo.site_physics import PhysicalEvsePlan
 from controller.demo.station_messages import StationIdentity
 
 
 class StationPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """Identity, outlets and behavior of a station.
+    """Identity, EVSEs and behavior of a station.
 
     `counts` numbers its CALLs from 1 on each link; `slow_s` is the lag of its clock; `meter_s` is the
     interval of its meter values; `away` is when it disconnects, and for how long (s since the start),
@@ -19,7 +19,7 @@ class StationPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     identity: StationIdentity
     version: str
-    outlets: tuple[OutletPlan, ...]
+    evses: tuple[PhysicalEvsePlan, ...]
     style: FrameStyle
     counts: bool = False
     slow_s: float = 0.0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from controller.demo.demo_frames import Payload
-from controller.demo.site_physics import PhysicalOutlet
+from controller.demo.site_physics import PhysicalEvse
 from controller.demo.station_messages import (
     MeteredSession,
     Sample,
@@ -27,8 +27,8 @@ class StationReporter:
         self, plan: StationPlan, outbox: StationOutbox, utc: Callable[[], float] = time.time
     ) -> None:
         self.dialect: StationDialect = StationDialect16() if plan.version == "ocpp1.6" else StationDialect2()
-        self.states = {outlet.key[1]: "Available" for outlet in plan.outlets}
-        """Last reported state of each outlet."""
+        self.states = {evse.key[1]: "Available" for evse in plan.evses}
+        """Last reported state of each EVSE."""
         self._plan, self._outbox, self._world_utc = plan, outbox, utc
 
     def utc(self) -> float:
@@ -44,7 +44,7 @@ class StationReporter:
         self._outbox.post(lambda: StationMessage("Heartbeat", {}), kept=False)
 
     def state(self, evse: int, state: str) -> None:
-        """Queue the state of an outlet outside a transaction."""
+        """Queue the state of an EVSE outside a transaction."""
         self.states[evse] = state
         when = self.when()
         self._outbox.post(lambda: self.dialect.status(evse, state, when), kept=False)
@@ -53,9 +53,9 @@ class StationReporter:
         """Queue the Authorize of a driver."""
         return self._outbox.post(lambda: self.dialect.authorize(tag), kept=False)
 
-    def started(self, session: MeteredSession, outlet: PhysicalOutlet) -> None:
+    def started(self, session: MeteredSession, evse: PhysicalEvse) -> None:
         """Queue the start of a transaction, whose answer may have its number."""
-        sample, when = _sample(outlet), self.when()
+        sample, when = _sample(evse), self.when()
 
         def take_number(result: Payload) -> None:
             session.number = result.get("transactionId")
@@ -66,21 +66,21 @@ class StationReporter:
         """Queue a changed state of a running transaction."""
         self.states[session.evse] = state
         when = self.when()
-        kept = self._plan.version != "ocpp1.6"  # there it is a status of the outlet, not of the transaction
+        kept = self._plan.version != "ocpp1.6"  # there it is a status of the EVSE, not of the transaction
         self._outbox.post(lambda: self.dialect.charging_state(session, state, when), kept=kept)
 
-    def metered(self, session: MeteredSession, outlet: PhysicalOutlet) -> None:
+    def metered(self, session: MeteredSession, evse: PhysicalEvse) -> None:
         """Queue meter values, unless the outbox is crowded."""
         if self._outbox.is_crowded:
             return
-        sample, when = _sample(outlet), self.when()
+        sample, when = _sample(evse), self.when()
         self._outbox.post(lambda: self.dialect.metered(self._plan.identity, session, sample, when), kept=True)
 
-    def stopped(self, session: MeteredSession, outlet: PhysicalOutlet) -> None:
+    def stopped(self, session: MeteredSession, evse: PhysicalEvse) -> None:
         """Queue the end of a transaction."""
-        sample, when = _sample(outlet), self.when()
+        sample, when = _sample(evse), self.when()
         self._outbox.post(lambda: self.dialect.stopped(session, sample, when), kept=True)
 
 
-def _sample(outlet: PhysicalOutlet) -> Sample:
-    return Sample(outlet.station_phases_a(), outlet.energy_wh, len(outlet.plan.phases))
+def _sample(evse: PhysicalEvse) -> Sample:
+    return Sample(evse.station_phases_a(), evse.energy_wh, len(evse.plan.phases))

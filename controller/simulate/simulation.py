@@ -124,7 +124,7 @@ class _Simulation:
         limits = self._control.handle(event, self._now)
         self._sent += limits
         for limit in limits:
-            self._record.evses[limit.ref].writes += self._evses[limit.ref].outlet.car is not None
+            self._record.evses[limit.ref].writes += self._evses[limit.ref].physical.car is not None
 
     def _plug_and_unplug(self) -> None:
         """Let cars leave before others come: the next may come to the same EVSE in the same moment."""
@@ -148,8 +148,8 @@ class _Simulation:
     def _charge(self) -> None:
         for ref, evse in self._evses.items():
             energy_wh = evse.advance(self._now, STEP_S, self._voltage_v)
-            if evse.outlet.car is not None:
-                self._record.evses[ref].add(evse.outlet.drawn_a, energy_wh, STEP_S)
+            if evse.physical.car is not None:
+                self._record.evses[ref].add(evse.physical.drawn_a, energy_wh, STEP_S)
 
     def _flow(self) -> None:
         building = self._building(self._now)
@@ -180,8 +180,8 @@ class _Simulation:
         """Return the A per phase through each circuit: its own load, all below it, and the cars."""
         sums = {circuit.id: list(loads.get(circuit.id, ZERO)) for circuit in self._site.circuits}
         for evse in self._evses.values() if with_cars else ():
-            for phase in evse.outlet.used_phases:
-                sums[evse.evse.circuit][phase] += evse.outlet.drawn_a
+            for phase in evse.physical.used_phases:
+                sums[evse.evse.circuit][phase] += evse.physical.drawn_a
         for circuit in reversed(self._site.circuits):  # children first
             if circuit.parent is not None:
                 for phase in range(3):
@@ -212,18 +212,18 @@ class _Simulation:
             if bounds_a:
                 sums[circuit.id] = len(room)
                 room.append(min(bounds_a))
-        cars = [evse for evse in self._evses.values() if evse.outlet.car is not None]
+        cars = [evse for evse in self._evses.values() if evse.physical.car is not None]
         loads = [self._rows_of(evse, rows, sums) for evse in cars]
         order = sorted(range(len(cars)), key=lambda i: (-cars[i].evse.priority, cars[i].evse.ref))
-        maxima = [evse.outlet.wanted_a for evse in cars]
+        maxima = [evse.physical.wanted_a for evse in cars]
         shares = max_min_shares(loads, room, [evse.evse.min_a for evse in cars], maxima, order)
         for evse, share in zip(cars, shares, strict=True):
             for circuit_id in self._paths[evse.evse.circuit]:
                 if circuit_id in self._allowances:
-                    self._allowances[circuit_id].use(share * len(evse.outlet.used_phases), SAMPLE_S)
+                    self._allowances[circuit_id].use(share * len(evse.physical.used_phases), SAMPLE_S)
         self._record.add_sample(
-            sum(evse.outlet.drawn_a * len(evse.outlet.used_phases) for evse in cars),
-            sum(share * len(evse.outlet.used_phases) for evse, share in zip(cars, shares, strict=True)),
+            sum(evse.physical.drawn_a * len(evse.physical.used_phases) for evse in cars),
+            sum(share * len(evse.physical.used_phases) for evse, share in zip(cars, shares, strict=True)),
             self._minute(),
             SAMPLE_S,
             self._voltage_v,
@@ -256,7 +256,7 @@ class _Simulation:
         return {circuit: load(wall_s) for circuit, load in self._loads.items()}
 
     def _rows_of(self, evse: SimulatedEvse, rows: Mapping[str, int], sums: Mapping[str, int]) -> list[int]:
-        used = evse.outlet.used_phases
+        used = evse.physical.used_phases
         path = self._paths[evse.evse.circuit]
         return [rows[circuit] + phase for circuit in path for phase in used] + [
             sums[circuit] for circuit in path if circuit in sums for _ in used
@@ -270,11 +270,11 @@ class _Simulation:
     def _record_minute(self) -> None:
         """Record at the end of a minute what each EVSE with a car draws, and the reason."""
         for view in self._control.snapshots.take_view(self._now).evses:
-            outlet = self._evses[view.ref].outlet
-            if outlet.car is not None:
-                takes_all = outlet.drawn_a >= outlet.wanted_a - TAKEN_A
+            physical = self._evses[view.ref].physical
+            if physical.car is not None:
+                takes_all = physical.drawn_a >= physical.wanted_a - TAKEN_A
                 reason = "" if takes_all else view.statement.kind
-                self._record.evses[view.ref].minute(self._minute(), outlet.drawn_a, reason)
+                self._record.evses[view.ref].minute(self._minute(), physical.drawn_a, reason)
 
     def _minute(self) -> int:
         return min(self._clock.minutes - 1, int((self._now - STEP_S) / MINUTE_S))

@@ -21,7 +21,7 @@ LONG = "row-a L2 full; rotated out, next turn 14:45, and a very long story about
 
 def a_site() -> SimulatedSite:
     return SimulatedSite(
-        demo_site.CIRCUITS, [outlet for plan in PLANS for outlet in plan.outlets], demo_site.building_loads(1)
+        demo_site.CIRCUITS, [evse for plan in PLANS for evse in plan.evses], demo_site.building_loads(1)
     )
 
 
@@ -41,8 +41,8 @@ def a_status() -> ControllerStatus:
     evses = tuple(
         EvseStatus(
             station=plan.id,
-            evse=outlet.key[1],
-            circuit=outlet.circuit,
+            evse=evse.key[1],
+            circuit=evse.circuit,
             ocpp=None if plan.id == "A5" else plan.version,
             connected=plan.id != "A5",
             state=EvseState.SUSPENDED_EVSE,
@@ -51,7 +51,7 @@ def a_status() -> ControllerStatus:
             reason=LONG,
         )
         for plan in PLANS
-        for outlet in plan.outlets
+        for evse in plan.evses
     )
     return replace(STATUS, circuits=circuits, evses=evses)
 

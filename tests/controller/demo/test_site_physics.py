@@ -6,7 +6,7 @@ import pytest
 
 from controller.demo import demo_site as demo_site
 from controller.demo.simulated_car import Car, CarSpec
-from controller.demo.site_physics import CircuitPlan, OutletPlan, SimulatedSite
+from controller.demo.site_physics import CircuitPlan, PhysicalEvsePlan, SimulatedSite
 
 CIRCUITS = (
     CircuitPlan(id="grid", parent=None, limit_a=20.0),
@@ -15,30 +15,30 @@ CIRCUITS = (
 
 
 def a_site(*phases: tuple[int, ...], load: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> SimulatedSite:
-    """Outlets ("S", 1), ("S", 2)... on the row, each with a quick car for 16 A that takes every phase."""
+    """EVSEs ("S", 1), ("S", 2)... on the row, each with a quick car for 16 A that takes every phase."""
     plans = [
-        OutletPlan(key=("S", number), circuit="row", phases=wiring, max_a=32.0)
+        PhysicalEvsePlan(key=("S", number), circuit="row", phases=wiring, max_a=32.0)
         for number, wiring in enumerate(phases, start=1)
     ]
     site = SimulatedSite(CIRCUITS, plans, {"grid": lambda _: load})
-    for outlet in site.outlets.values():
-        outlet.car = Car(CarSpec(phases=3, max_a=16.0, need_wh=1e6, ramp_s=0.1, reaction_s=0.0, resume_s=0.0))
-        outlet.enabled = True
+    for evse in site.evses.values():
+        evse.car = Car(CarSpec(phases=3, max_a=16.0, need_wh=1e6, ramp_s=0.1, reaction_s=0.0, resume_s=0.0))
+        evse.enabled = True
     return site
 
 
 def test_site_physics_rotation_puts_stations_phases_on_sites() -> None:
     site = a_site((2, 0, 1), (1,))
-    site.outlets["S", 2].limit_a = 10.0
+    site.evses["S", 2].limit_a = 10.0
     site.advance(5.0)
     assert site.currents_a()["grid"] == pytest.approx((16.0, 26.0, 16.0))
-    assert site.outlets["S", 2].station_phases_a() == (10.0, 0.0, 0.0)
+    assert site.evses["S", 2].station_phases_a() == (10.0, 0.0, 0.0)
 
 
 def test_site_physics_peak_seconds_over_and_energy_are_what_flowed() -> None:
     site = a_site((0,), (0,))
     site.advance(3.0)
-    site.outlets["S", 1].limit_a = 0.0
+    site.evses["S", 1].limit_a = 0.0
     site.advance(5.0)
     record = site.records["grid"]
     assert record.peak_a == pytest.approx((32.0, 0.0, 0.0))
@@ -54,8 +54,8 @@ def test_possible_draw_is_bounded_by_each_circuit_less_its_load() -> None:
 
 def test_site_physics_no_car_can_beat_possible() -> None:
     site = a_site((0, 1, 2), (1,))
-    for outlet, limit_a in zip(site.outlets.values(), (12.0, 8.0), strict=True):
-        outlet.limit_a = limit_a
+    for evse, limit_a in zip(site.evses.values(), (12.0, 8.0), strict=True):
+        evse.limit_a = limit_a
     site.advance(60.0)
     assert 0 < site.energy_wh <= site.possible_wh
 
