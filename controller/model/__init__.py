@@ -1,1 +1,1 @@
-"""Types that several packages share: EVSE references and observations. Sans-IO."""
+"""Types that several packages share: EVSE references, observations, effects, records, statements. Sans-IO."""

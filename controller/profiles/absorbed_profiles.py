@@ -117,7 +117,7 @@ class AbsorbedProfiles:
         """EVSEs whose last limit was refused."""
         self._in_watts = False
         self._reported: dict[int, BackendLimit] = {}
-        self._reported_floors = {number: evse.fallback_a for number, evse in evses.items()}
+        self._reported_fallbacks = {number: evse.fallback_a for number, evse in evses.items()}
         self._awaiting_start: set[int] = set()
         """Absorbed profiles of a remote start whose transaction has not begun yet."""
         self._stored: tuple[list[BackendProfile], list[BackendProfile]] = ([], [])
@@ -133,7 +133,7 @@ class AbsorbedProfiles:
         if evses == self.evses:
             return
         self.evses = evses
-        self._reported_floors = {
+        self._reported_fallbacks = {
             number: self.in_unit(number, evse.fallback_a) for number, evse in evses.items()
         }
         self._mark_changed()
@@ -302,7 +302,7 @@ class AbsorbedProfiles:
         self._sent.clear()
         self._leases.clear()
         self._fallbacks.clear()
-        self._reported_floors = {
+        self._reported_fallbacks = {
             number: self.in_unit(number, evse.fallback_a) for number, evse in self.evses.items()
         }
         self._mark_changed()
@@ -384,15 +384,15 @@ class AbsorbedProfiles:
         if self._evaluate_at is None or now < self._evaluate_at:
             return []
         found: list[Observation] = []
-        floors = {number: self._lowest_fallback(number, now) for number in self.evses}
+        fallbacks = {number: self._lowest_fallback(number, now) for number in self.evses}
         for number in self.evses:
             allowed = self._allowed(number, now)
             limit = BackendLimit(number, None, allowed) if self._in_watts else BackendLimit(number, allowed)
             if limit != self._reported.get(number, BackendLimit(number, None)):
                 self._reported[number] = limit
                 found.append(limit)
-        if floors != self._reported_floors:
-            self._reported_floors = floors
+        if fallbacks != self._reported_fallbacks:
+            self._reported_fallbacks = fallbacks
             found.append(ProfilesTouched("a backend's profile"))
         self._evaluate_at = self._next_change(now)
         self.revision += 1

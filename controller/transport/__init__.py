@@ -1,1 +1,1 @@
-"""Connections: WebSocket, TLS, poller, deadline timer, token bucket and virtual channel."""
+"""Connections: WebSocket and its upgrade, TLS, poller, deadline timer and virtual channel."""

@@ -1,1 +1,1 @@
-"""The page, its JSON, metrics and health of a running controller. Read only."""
+"""Status model of a running controller, and what shows it: page, REST API, metrics, alarms, terminal view."""
