@@ -20,7 +20,9 @@ REF = EvseRef("CS01", 1)
 
 
 def lease(token: int, amps: float) -> SetLimit:
-    return SetLimit(token=token, ref=REF, kind=LimitKind.LEASE, limit_a=amps, duration_s=180.0, after_a=6.0)
+    return SetLimit(
+        token=token, ref=REF, kind=LimitKind.LEASE, limit_a=amps, duration_s=180.0, fallback_a=6.0
+    )
 
 
 def memory(held_a: float) -> dict[EvseRef, DeliveryMemory]:
