@@ -219,11 +219,12 @@ class CircuitSupply:
         """Return the room for minima of all phases together (A): of who charges, and of who would start.
 
         `left_a`: the room for shares. As on a phase, who charges is kept in the margin of a power limit and
-        in what is reserved for others; a quarter hour's energy has no margin.
+        in what is reserved for others; a quarter hour's energy has no margin, but may be drawn sooner.
         """
         keep_a = left_a + 3 * self._reserved_a.get(circuit.id, 0.0)
-        if self._model.energy.peaks.sum_why(circuit.id) is not None:
-            return keep_a, left_a
+        peaks = self._model.energy.peaks
+        if peaks.sum_why(circuit.id) is not None:
+            return keep_a + peaks.kept_a(circuit.id, self._model.metering.highest_v(circuit)), left_a
         margin_a = 3 * self._model.metering.margin_a(circuit)
         assumed_a, kept_a, begun_a = (sum(b[circuit.id]) for b in (base.assumed, base.keep, base.start))
         start_a = left_a + assumed_a - begun_a + margin_a

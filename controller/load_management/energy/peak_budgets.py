@@ -31,9 +31,13 @@ class CircuitBase(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Budget(msgspec.Struct, frozen=True):
-    """Power that the EVSEs below a circuit may draw now, and in every quarter (W); `why`: the reason."""
+    """Power that the EVSEs below a circuit may draw now, and in every quarter (W); `why`: the reason.
+
+    `keep_w`: that in which the minima of EVSEs that charge are kept now.
+    """
 
     room_w: float
+    keep_w: float
     lasting_w: float
     why: Statement
 
@@ -170,12 +174,14 @@ class PeakBudgets:
             if target_w is None:
                 self._budgets.pop(circuit, None)
                 continue
-            room_w = lasting_w = target_w - base.base_w
+            room_w = keep_w = lasting_w = target_w - base.base_w
             if utc is not None:
                 lasting_w = peak.lasting_w(target_w, base.base_w, utc, is_trusted=base.is_trusted)
-                room_w = peak.room_w(target_w, base.base_w, base.worst_w, utc, is_trusted=base.is_trusted)
+                room_w, keep_w = peak.rooms_w(
+                    target_w, base.base_w, base.worst_w, utc, is_trusted=base.is_trusted
+                )
             why = Statement(code=StatementCode.QUARTER_HOUR_PEAK, circuit=circuit, power_w=target_w)
-            self._budgets[circuit] = _Budget(room_w, min(room_w, lasting_w), why)
+            self._budgets[circuit] = _Budget(room_w, keep_w, min(room_w, lasting_w), why)
 
     def _target(self, circuit: str, utc: float | None) -> QuarterTarget | None:
         """Return the target of the running quarter: by the calendar, else as set; None: no target."""
@@ -221,6 +227,11 @@ class PeakBudgets:
     def sum_why(self, circuit: str) -> Statement | None:
         """Return the peak that uses up the room of all EVSEs below a circuit; None: none does."""
         return self._sum_whys.get(circuit)
+
+    def kept_a(self, circuit: str, volts: float) -> float:
+        """Return the room beyond that (A, all phases) in which the minima of EVSEs that charge are kept."""
+        budget = self._budgets.get(circuit)
+        return 0.0 if budget is None else (budget.keep_w - budget.room_w) / volts
 
     def unlasting_a(self, circuit: str, volts: float) -> float:
         """Return the part of the room (A, all phases) that ends with the quarter: no car starts in it."""

@@ -8,7 +8,10 @@ each rise of the import register, which also covers the time in which the meter 
 as 0 and not as a credit. The *room* of the EVSEs is the energy that is left, less what the building is
 expected to draw in the rest of the quarter, spread over that rest. The building is expected to draw its mean
 of the last minutes. A part of the energy is kept in reserve for a surge to its highest recent draw at the end
-of the quarter, when an error could not be made up for any more; it is released as the quarter ends.
+of the quarter, when an error could not be made up for any more; it is released as the quarter ends. A surge
+that has begun is expected to last as long as the longest recent one.
+
+EVSEs that charge are kept at their minimum as long as a stop a little later would still save enough energy.
 
 Unknown energy is counted at the worst case: time without readings at the power that the control gives as
 the most possible, unless the register shows what it was. After a restart the part of the quarter that is not
@@ -33,13 +36,22 @@ LONGEST_STEP_S = 10.0
 SMOOTHING_S = 300.0
 """Time constant of the building's mean draw."""
 SURGE_S = 100.0
-"""Length of a surge of the building for which energy is kept in reserve."""
+"""Length of a surge of the building for which energy is kept in reserve, if none was longer (s)."""
+LONGEST_SURGE_S = 450.0
+"""What lasts longer is no surge: the building's mean has followed it (s)."""
+SURGES_KNOWN_S = 3600.0
+"""Time for which the length of a surge is known (s)."""
+SURGE_BEGINS = 0.5
+SURGE_ENDS = 0.25
+"""Parts of the way from the building's mean to its highest draw at which a surge begins and ends."""
 SURGE_MEMORY_S = 900.0
 """Span in which the highest draw of the building counts (s)."""
 REACTION_S = 15.0
 """Time that the EVSEs take to follow a lower budget (s)."""
+KEPT_S = 60.0
+"""The minima of EVSEs that charge are kept while there is energy for so long (s)."""
 LEAST_REST_S = 30.0
-"""The budget is spread over at least this time: it is not used up in a few seconds."""
+"""What is left beyond the room of every quarter is spread over this time at least (s)."""
 REGISTER_SLACK_WH = 2000.0
 """A register may rise by so much more than the power allows: its last digit may be as coarse as 1 kWh."""
 REGISTER_PART = 0.5
@@ -88,8 +100,11 @@ class QuarterPeak:
         self._mean_w: float | None = None
         self._mean_at = 0.0
         self._highest = RollingMax(SURGE_MEMORY_S)
-        self._last_room: tuple[int, float] | None = None
-        """Quarter and room of the last answer that could still take effect in that quarter."""
+        self._surge: tuple[float, float] | None = None
+        """Begin of the surge of the building that lasts on, and the draw below which it ends (W)."""
+        self._surge_lengths = RollingMax(SURGES_KNOWN_S)
+        self._last_room: tuple[int, float, float] | None = None
+        """Quarter and rooms of the last answer that could still take effect in that quarter."""
         self._finished_w: float | None = None
         self._marks: deque[tuple[float, float]] = deque(maxlen=math.ceil(QUARTER_S / MARK_S) + 1)
         """Times and energies so far (Wh) of the last quarter of an hour."""
@@ -136,6 +151,19 @@ class QuarterPeak:
             self._mean_w += weight * (base_w - self._mean_w)
         self._mean_at = utc
         self._highest.add(base_w, utc)
+        self._follow_surge(base_w, self._mean_w, utc)
+
+    def _follow_surge(self, base_w: float, mean_w: float, utc: float) -> None:
+        """Find whether a surge of the building has begun or ended, and how long it was."""
+        if self._surge is None:
+            height_w = (self._highest.highest(utc) or base_w) - mean_w
+            if base_w - mean_w > SURGE_BEGINS * height_w:
+                self._surge = utc, mean_w + SURGE_ENDS * height_w
+        elif (lasted_s := utc - self._surge[0]) > LONGEST_SURGE_S:
+            self._surge = None
+        elif base_w < self._surge[1]:
+            self._surge_lengths.add(lasted_s, utc)
+            self._surge = None
 
     def _begin(self, register_wh: float | None, worst_w: float, utc: float) -> None:
         """Begin to count in the middle of a quarter: its past is known by a stored register, or the worst.
@@ -241,6 +269,9 @@ class QuarterPeak:
         self._counted_until += step_s
         self._mean_at += step_s
         self._highest.shift(step_s)
+        self._surge_lengths.shift(step_s)
+        if self._surge is not None:
+            self._surge = self._surge[0] + step_s, self._surge[1]
         self._marks = deque(((at + step_s, wh) for at, wh in self._marks), self._marks.maxlen)
         self._quarter = math.floor(utc / QUARTER_S)
         begin = self._quarter * QUARTER_S
@@ -274,30 +305,50 @@ class QuarterPeak:
             return unread_w * max(0.0, min(unread_s, utc - begin)) / 3600
         return self._wh - self._begin_wh + unread_w * max(0.0, unread_s) / 3600
 
-    def room_w(
+    def rooms_w(
         self, target_w: float, base_w: float, worst_w: float, utc: float, *, is_trusted: bool
-    ) -> float:
+    ) -> tuple[float, float]:
         """Return the power that the EVSEs may draw on average for the rest of the quarter (W).
 
-        `base_w`: the building's highest recent draw, or its worst one where the meter is not good
-        (not `is_trusted`). `worst_w`: the most that can flow (W), for time without readings.
+        Then that in which the minima of EVSEs that charge are kept. `base_w`: the building's highest recent
+        draw, or its worst one where the meter is not good (not `is_trusted`). `worst_w`: the most that can
+        flow (W), for time without readings.
         """
         rest_s = min(QUARTER_S, (math.floor(utc / QUARTER_S) + 1) * QUARTER_S - utc)
         quarter = math.floor(utc / QUARTER_S)
         if rest_s < REACTION_S and self._last_room is not None and self._last_room[0] == quarter:
-            return self._last_room[1]  # a stop now would take effect in the next quarter only
+            return self._last_room[1:]  # a stop now would take effect in the next quarter only
         left_ws = target_w * QUARTER_S - self.used_wh(worst_w, utc) * 3600
         expected_w, surge_w = self._expected(base_w, utc, is_trusted=is_trusted)
         # Half of the rest, and all of what is too short to react in, may be one surge.
-        reserve_ws = surge_w * min(max(rest_s / 2, min(rest_s, REACTION_S)), SURGE_S)
-        room_w = (left_ws - reserve_ws) / max(rest_s, LEAST_REST_S) - expected_w
-        self._last_room = quarter, room_w
-        return room_w
+        surge_s = min(max(rest_s / 2, min(rest_s, REACTION_S)), self._surge_s(utc))
+        lasting_s = self._surge_rest_s(utc)
+        reserve_ws = surge_w * max(surge_s, min(rest_s, SMOOTHING_S if lasting_s is None else lasting_s))
+        spare_ws = left_ws - reserve_ws - expected_w * rest_s
+        steady_w = spare_ws / max(rest_s, 1.0)
+        lasting_w = self.lasting_w(target_w, base_w, utc, is_trusted=is_trusted)
+        room_w = keep_w = min(steady_w, max(spare_ws / LEAST_REST_S, lasting_w))
+        if is_trusted and lasting_s is not None:
+            keep_w = max(room_w, steady_w, spare_ws / KEPT_S)
+        self._last_room = quarter, room_w, keep_w
+        return room_w, keep_w
 
     def lasting_w(self, target_w: float, base_w: float, utc: float, *, is_trusted: bool) -> float:
         """Return the power that the EVSEs may draw in every quarter (W): a car may start in no more."""
         expected_w, surge_w = self._expected(base_w, utc, is_trusted=is_trusted)
         return target_w - expected_w - surge_w * SURGE_S / QUARTER_S
+
+    def _surge_rest_s(self, utc: float) -> float | None:
+        """Return how long the surge that has begun is expected to last on (s); 0: none has, None: unknown."""
+        if self._surge is None:
+            return 0.0
+        longest_s = self._surge_lengths.highest(utc) or 0.0
+        rest_s = self._surge[0] + longest_s - utc
+        return rest_s if rest_s >= 0 else None
+
+    def _surge_s(self, utc: float) -> float:
+        """Return how long a surge of the building is expected to be (s)."""
+        return max(SURGE_S, self._surge_lengths.highest(utc) or 0.0)
 
     def _expected(self, base_w: float, utc: float, *, is_trusted: bool) -> tuple[float, float]:
         """Return the building's expected draw, and the height of a surge above it (W)."""

@@ -34,7 +34,7 @@ def started() -> QuarterPeak:
 
 
 def room(peak: QuarterPeak, utc: float, base_w: float = 0.0, *, is_trusted: bool = True) -> float:
-    return peak.room_w(60_000.0, base_w, WORST_W, utc, is_trusted=is_trusted)
+    return peak.rooms_w(60_000.0, base_w, WORST_W, utc, is_trusted=is_trusted)[0]
 
 
 def test_quarter_peak_room_after_low_use_is_above_target() -> None:
@@ -63,6 +63,31 @@ def test_quarter_peak_room_keeps_surge_of_building_in_reserve() -> None:
     assert room(peak, BEGIN + 450) == pytest.approx(60_000.0 - 100 * 10_000.0 / 450, abs=250.0)
     read(peak, BEGIN + 450, 420, 60_000.0)
     assert room(peak, BEGIN + 870) == pytest.approx(60_000.0 - 15 * 10_000.0 / 30, abs=2_500.0)
+
+
+def test_quarter_peak_surge_is_expected_to_last_as_long_as_recent_one() -> None:
+    peak = QuarterPeak()
+    peak.on_reading(10_000.0, 10_000.0, None, WORST_W, BEGIN)
+    for begin_s, length_s in ((0, 500), (800, 600)):
+        read(peak, BEGIN + begin_s, length_s, 10_000.0, base_w=10_000.0)
+        surge_s = 300 if begin_s == 0 else 10
+        read(peak, BEGIN + begin_s + length_s, surge_s, 80_000.0, base_w=80_000.0)
+    # Of the 390 s that are left, 290 s are expected to be as now.
+    left_ws = 60_000.0 * 900 - 500 * 10_000.0 - 10 * 80_000.0
+    assert room(peak, BEGIN + 1410, base_w=80_000.0) == pytest.approx(
+        (left_ws - 290 * 80_000.0) / 390, rel=0.3
+    )
+
+
+def test_quarter_peak_keeps_minima_until_a_stop_must_save_energy() -> None:
+    peak = started()
+    read(peak, BEGIN, 600, 87_000.0)
+    room_w, keep_w = peak.rooms_w(60_000.0, 0.0, WORST_W, BEGIN + 600, is_trusted=True)
+    assert room_w == pytest.approx(6_000.0, rel=0.02)
+    assert keep_w == pytest.approx(30_000.0, rel=0.02)
+    read(peak, BEGIN + 600, 30, 90_000.0)
+    room_w, keep_w = peak.rooms_w(60_000.0, 0.0, WORST_W, BEGIN + 630, is_trusted=True)
+    assert room_w == keep_w < 0
 
 
 def test_feed_in_is_no_credit() -> None:
