@@ -424,7 +424,7 @@ class SiteModel:
         power_w = self.metering.active_w(metered)
         if metered.reading is None or power_w is None or not metered.is_good(now):
             return
-        own_w = sum(self.metering.totals.below(circuit.id).low) * self.settings.voltage_v
+        own_w = sum(metered.load.drawn_a) * self.metering.voltage_v(circuit.id)
         self.energy.on_reading(circuit.id, power_w, power_w - own_w, metered.reading.energy_import_wh, now)
 
     def _update_help(self, controller: EvseController, now: float) -> None:

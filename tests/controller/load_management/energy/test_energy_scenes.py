@@ -209,6 +209,28 @@ def test_quarter_peak_holds_with_surge_of_five_minutes_each_quarter() -> None:
     assert max(quarter_means_w(site)[1:]) <= 30_000.0
 
 
+@pytest.mark.parametrize("report_s", [10, 300, 0])
+def test_quarter_peak_is_used_up_whatever_the_reports_show(report_s: int) -> None:
+    # 6.9 kW are the building's; one car draws on one phase.
+    stations = [
+        make_station(name, car=Car(phases=phases))
+        for name, phases in (("A", (0, 1, 2)), ("B", (0,)), ("C", (0, 1, 2)))
+    ]
+    for each in stations:
+        each.report_s = report_s
+    peaks = {"grid": PeakSettings(target_w=22_000.0)}
+    site = make_energy_site(stations, lambda now: (10.0, 10.0, 10.0), peaks=peaks)
+    site.wait(QUARTER_S)
+    for each in stations:
+        each.leases.clear()
+    site.wait(3 * QUARTER_S)
+    means = quarter_means_w(site)[1:]
+    assert max(means) <= 22_000.0
+    assert min(means) >= 21_000.0
+    # The last seconds of a quarter leave each car what it has.
+    assert not [limit for each in stations for _, limit in each.leases if limit == 0]
+
+
 # -- calendars --------------------------------------------------------------------------------------------
 
 
