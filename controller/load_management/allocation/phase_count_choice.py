@@ -1,7 +1,8 @@
 """Choice of the number of phases, found by sharing the current once more with another one.
 
 *To one phase*: an EVSE that has nothing, and gets something as a one-phase EVSE. Where that is not enough,
-those that charge on all phases and can switch join in, if no EVSE loses its place by it.
+those that charge on all phases and can switch join in, if no EVSE loses its place by it. Where an EVSE that
+cannot switch has nothing, one of them makes room for it, if that is enough.
 *Back to all*: an EVSE that gets its minimum and `RETURN_A` more on all phases, and no less power than on the
 one; no EVSE that is served may lose its place for it, or be left with less power than it had itself.
 `PhaseSwitch` decides when a choice has lasted.
@@ -10,6 +11,7 @@ one; no EVSE that is served may lose its place for it, or be left with less powe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import and_
 
 from msgspec import structs
 
@@ -24,6 +26,8 @@ RETURN_A = 1.0
 """Current above the minimum that must fit on all phases, so that a small rise does not end it."""
 ROUNDED_A = 0.5
 """Power that may be lost with it (A, all phases): shares are rounded down on each phase."""
+TRIALS = 3
+"""EVSEs that are tried in a pass for making room."""
 
 Shares = Mapping[EvseRef, Allocation]
 Share = Callable[[list[Demand]], Shares]
@@ -82,7 +86,7 @@ def _narrowing(
 ) -> set[EvseRef]:
     """Return the EVSEs that are to use one phase: of `controllers`, which have nothing, and of `others`."""
     if not controllers:
-        return set()
+        return _making_room(others, asking, given, share) if others else set()
     trial = _trial_on_one_phase(controllers, asking, share)
     alone = {controller.evse.ref for controller in controllers if trial[controller.evse.ref].limit_a > 0}
     if alone or not others:
@@ -92,6 +96,38 @@ def _narrowing(
         return set()
     helped = {controller.evse.ref for controller in controllers if trial[controller.evse.ref].limit_a > 0}
     return helped | {controller.evse.ref for controller in others} if helped else set()
+
+
+def _making_room(
+    controllers: Sequence[EvseController],
+    asking: Mapping[EvseRef, Demand],
+    given: Shares,
+    share: Share,
+) -> set[EvseRef]:
+    """Return one of the EVSEs on all phases that gives another its place if it uses one; empty: none does.
+
+    It is looked for among those that draw on a phase for which an EVSE waits, the one with most first.
+    """
+    waiting = [demand for ref, demand in asking.items() if given[ref].limit_a == 0]
+    able = [
+        each
+        for each in controllers
+        if any(_leaves_phase(each, asking[each.evse.ref], demand) for demand in waiting)
+    ]
+    able.sort(key=lambda each: (-given[each.evse.ref].limit_a, each.evse.ref))
+    for each in able[:TRIALS]:
+        trial = _trial_on_one_phase([each], asking, share)
+        if any(trial[demand.ref].limit_a > 0 for demand in waiting) and not any(
+            trial[ref].limit_a == 0 < given[ref].limit_a for ref in asking
+        ):
+            return {each.evse.ref}
+    return set()
+
+
+def _leaves_phase(controller: EvseController, demand: Demand, waiting: Demand) -> bool:
+    """Return True if an EVSE that uses one phase leaves all those that another one asks for."""
+    after = controller.evse.one_phase
+    return not any(map(and_, after, waiting.phases)) and any(map(and_, demand.phases, waiting.phases))
 
 
 def _trial_on_one_phase(

@@ -290,6 +290,18 @@ SCENES = {
         {"a": 9.0, "b": 9.0},
         seconds=1600,
     ),
+    "a switchable car leaves phases to cars that cannot switch": Scene(
+        make_grid(10.0),
+        lambda: [car("a", phase_switching=True), car("b", phases=(1,)), car("c", phases=(2,))],
+        {"a": 9.0, "b": 9.0, "c": 9.0},
+        seconds=2400,
+    ),
+    "a switchable car keeps phases that others can share": Scene(
+        make_grid(20.0),
+        lambda: [car("a", phase_switching=True), car("b", phases=(1,))],
+        {"a": 9.5, "b": 9.5},
+        seconds=1600,
+    ),
     "three switchable cars on 9 A a phase use one phase each": Scene(
         make_grid(10.0),
         three_switchable_cars,
