@@ -51,17 +51,28 @@ def find_energy_hints(config: Config) -> Iterator[Problem]:
     yield from _limits_below_base_load(config)
     yield from _reserves_above_limits(config)
     yield from _peaks_within_quarters(config)
+    yield from _unmeasured_feed_in(config)
+    yield from _classes_without_card(config)
+    least_w = LEAST_CHARGING_A * config.site.voltage
     for index, entry in enumerate(config.calendar):
-        if entry.limit_a is not None and entry.limit_a < LEAST_CHARGING_A:
-            yield Problem(
-                ("calendar", index, "limit_a"),
-                coded(
-                    "{limit_a} A is below {least_charging_a} A: no car charges meanwhile",
-                    limit_a=f"{entry.limit_a:g}",
-                    least_charging_a=f"{LEAST_CHARGING_A:g}",
-                ),
-                coded("keep it if that is meant, else write what the circuit may carry"),
-            )
+        bounds = (
+            ("limit_a", entry.limit_a, LEAST_CHARGING_A, "A"),
+            ("limit_w", entry.limit_w, least_w, "W"),
+            ("peak_kw", entry.peak_kw, least_w / 1000, "kW"),
+        )
+        for key, bound, least, unit in bounds:
+            is_other_unit = key == "peak_kw" and bound is not None and bound < LEAST_KW
+            if bound is not None and bound < least and not is_other_unit:
+                yield Problem(
+                    ("calendar", index, key),
+                    coded(
+                        "{bound} {unit} is below {least} {unit}: no car charges meanwhile",
+                        bound=f"{bound:g}",
+                        least=f"{least:g}",
+                        unit=unit,
+                    ),
+                    coded("keep it if that is meant, else write what the circuit may carry"),
+                )
     price = None if config.prices is None else config.prices.pause_above
     if price is not None and not USUAL_PRICES[0] <= abs(price) <= USUAL_PRICES[1] and price:
         meant = price / 100 if price > USUAL_PRICES[1] else price * 100
@@ -70,6 +81,47 @@ def find_energy_hints(config: Config) -> Iterator[Problem]:
             coded("{price} is no usual price of a kWh in euros", price=f"{price:g}"),
             coded("did you mean {meant}? Keep it if the prices are in another unit", meant=f"{meant:g}"),
         )
+
+
+def _unmeasured_feed_in(config: Config) -> Iterator[Problem]:
+    """Find what depends on the feed-in of a site whose grid connection has no meter."""
+    grid = next((circuit for circuit in config.circuit if circuit.parent is None), None)
+    if grid is None or grid.meter is not None:
+        return
+    modes: list[tuple[DataPath, str | None]] = [
+        (("station", index, "evse", number, "mode"), evse.mode)
+        for index, station in enumerate(config.station)
+        for number, evse in enumerate(station.evse)
+    ]
+    modes += [(("calendar", index, "mode"), entry.mode) for index, entry in enumerate(config.calendar)]
+    remedy = coded('name the meter of the grid connection: meter = "..." of circuit "{id}"', id=grid.id)
+    for path, mode in modes:
+        if mode == "surplus":
+            yield Problem(
+                path, coded('no car charges by it: no meter shows the feed-in of "{id}"', id=grid.id), remedy
+            )
+    if config.battery is not None:
+        yield Problem(
+            ("battery", "meter"),
+            coded('has no effect: no meter shows the feed-in of "{id}"', id=grid.id),
+            remedy,
+        )
+
+
+def _classes_without_card(config: Config) -> Iterator[Problem]:
+    """Find classes of cards that no card has."""
+    if config.local_csms.cards_file is not None:
+        return
+    used = {card.priority_class for card in config.card}
+    for name, index in {each.id: index for index, each in enumerate(config.priority_class)}.items():
+        if name not in used:
+            path: DataPath = ("priority_class", index, "id")
+            yield Problem(
+                path,
+                coded("has no effect: no card is of this class"),
+                coded('set priority_class = "{id}" in a [[card]], or remove it', id=name),
+                depends_on=path,
+            )
 
 
 def _small_powers(config: Config) -> Iterator[Problem]:

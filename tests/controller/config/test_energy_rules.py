@@ -237,3 +237,40 @@ def test_calendar_entry_with_effect_has_no_hint(part: str) -> None:
     _, errors, hints = check_config(SITE + part, "site.toml")
     assert errors == []
     assert [each for each in hints if "no effect" in each.what] == []
+
+
+UNMETERED = SITE.replace('meter = "grid"\nbase_load_a = 40\npeak_kw = 30', "").replace(
+    '[[meter]]\nid = "grid"\ndriver = "janitza-umg604"\ntransport = "tcp"\nhost = "192.0.2.20"', ""
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        (
+            UNMETERED + 'mode = "surplus"\n',
+            'evse[0].mode: no car charges by it: no meter shows the feed-in of "grid"',
+        ),
+        (
+            UNMETERED
+            + CALENDAR.replace('circuit = "grid"\nlimit_a = 63', 'stations = ["CS01"]\nmode = "surplus"'),
+            'calendar[0].mode: no car charges by it: no meter shows the feed-in of "grid"',
+        ),
+        (UNMETERED + BATTERY, 'battery.meter: has no effect: no meter shows the feed-in of "grid"'),
+        (SITE + '[[priority_class]]\nid = "vip"\npriority = 5\n', "has no effect: no card is of this class"),
+        (SITE + CALENDAR.replace("limit_a = 63", "limit_w = 900"), "900 W is below 1380 W: no car charges"),
+        (SITE + CALENDAR.replace("limit_a = 63", "peak_kw = 1.2"), "1.2 kW is below 1.38 kW: no car charges"),
+    ],
+)
+def test_energy_settings_by_which_no_car_charges_are_named(text: str, hint: str) -> None:
+    _, errors, hints = check_config(text, "site.toml")
+    assert errors == []
+    assert [f"{each.key}: {each.what}" for each in hints if hint in f"{each.key}: {each.what}"]
+
+
+def test_surplus_with_meter_and_class_with_card_have_no_hint() -> None:
+    card = '[[card]]\ntoken = "04AA"\npriority_class = "vip"\n'
+    text = SITE + 'mode = "surplus"\n' + BATTERY + '[[priority_class]]\nid = "vip"\npriority = 5\n' + card
+    _, errors, hints = check_config(text, "site.toml")
+    assert errors == []
+    assert not [each for each in hints if "no car charges" in str(each.what) or "no effect" in str(each.what)]
