@@ -234,7 +234,7 @@ def test_simulate_simulation_follows_calendar_and_peak_of_date() -> None:
     root = ET.fromstring(render_plot(friday, "day"))
     bars = [each for each in root.iter("{http://www.w3.org/2000/svg}rect") if each.get("class") == "quarter"]
     assert len(bars) == 96
-    assert a(friday, "A", "12:05") == pytest.approx(12.3, abs=1.0)
+    assert a(friday, "A", "12:05") == pytest.approx(13.5, abs=0.5)  # (20 kW / 690 V - 2 A) / 2
     assert a(friday, "A", "15:00") == pytest.approx(10.0, abs=1.0)
 
 
