@@ -6,7 +6,7 @@ much of the limit as it drew then. So the limits that are accepted within `takes
 *move*, which is looked for in the readings around it, phase by phase:
 
     before    readings from `CALM_S` before the first limit, less `LEAD_S`
-    after     readings of `AFTER_S`, until the last car has followed at the latest
+    after     readings of `AFTER_S`, longer where they are seldom, until the last car has followed
     clear     both are at rest: neither spans more than `RESTLESS` of the move
     seen      a clear move of which the readings show between `SEEN` parts, and so they do on all phases on
               which it is clear
@@ -109,11 +109,14 @@ class CommandedSteps:
     def on_reading(self, now: float) -> list[int]:
         """Process the last reading of the window; return the phases (0 to 2) that it proves."""
         move = self._move
-        if move is None or now < move.last_at + SOONEST_S:
+        if move is None:
             return []
-        is_last = now >= move.ends_at + AFTER_S
+        after_s = self._window.span_of(FEWEST_READINGS, AFTER_S)
+        if now - after_s < move.last_at + SOONEST_S - AFTER_S:
+            return []
+        is_last = now - after_s >= move.ends_at
         phases = self._find_phases(move)
-        seen = self._find_seen(phases, move, now)
+        seen = self._find_seen(phases, move, now - after_s, now)
         if len(seen) < max(1, len(phases)) and not is_last:
             return []
         self._move, self._moved_until = None, now
@@ -135,7 +138,12 @@ class CommandedSteps:
     def may_return(self, since: float, now: float) -> bool:
         """Return True if a move from this moment on was seen (s), and the next one can be seen by now."""
         is_seen = max(self._seen_at) >= since and self._move is None
-        return is_seen and now >= self._moved_until + LEAST_CALM_S + LEAD_S
+        return is_seen and now >= self._moved_until + self._least_calm_s + LEAD_S
+
+    @property
+    def _least_calm_s(self) -> float:
+        """Return the time (s) for which the readings have to be at rest after a move that was seen."""
+        return self._window.span_of(FEWEST_READINGS, LEAST_CALM_S)
 
     def _find_phases(self, move: _Move) -> list[int]:
         """Return the phases on which it is known how far they move."""
@@ -145,17 +153,17 @@ class CommandedSteps:
             if abs(delta_a) >= LEAST_MOVE_A and move.unknown_a[phase] <= RESTLESS * abs(delta_a)
         ]
 
-    def _find_seen(self, phases: Sequence[int], move: _Move, now: float) -> list[int]:
-        """Return those of the phases on which the readings show a move."""
+    def _find_seen(self, phases: Sequence[int], move: _Move, after: float, now: float) -> list[int]:
+        """Return those of the phases on which the readings from `after` (s) until now show a move."""
         calm_s = move.begun_at - LEAD_S - move.calm_from
-        least_s = LEAST_CALM_S if max(self._seen_at) > -math.inf else CALM_S - LEAD_S
+        least_s = self._least_calm_s if max(self._seen_at) > -math.inf else CALM_S - LEAD_S
         if calm_s < least_s or now > move.begun_at + LONGEST_MOVE_S:
             return []
-        before = self._window.readings(move.calm_from, move.begun_at - LEAD_S)
-        after = self._window.readings(now - AFTER_S, now)
-        if min(len(before), len(after)) < FEWEST_READINGS:
+        rows_before = self._window.readings(move.calm_from, move.begun_at - LEAD_S)
+        rows_after = self._window.readings(after, now)
+        if min(len(rows_before), len(rows_after)) < FEWEST_READINGS:
             return []
-        parts = [_find_part(move.delta_a[phase], phase, before, after) for phase in phases]
+        parts = [_find_part(move.delta_a[phase], phase, rows_before, rows_after) for phase in phases]
         if any(part is not None and not SEEN[0] <= part <= SEEN[1] for part in parts):
             return []
         return [phase for phase, part in zip(phases, parts, strict=True) if part is not None]

@@ -22,6 +22,8 @@ SETTLED_S = 10.0
 GOES_ON = 0.05
 """Part of a step by which the car has at least moved the same way in another one that leads to it, or on from
 it."""
+LATE_READINGS = 6
+"""Readings whose intervals count as those of late."""
 MOST_OTHERS = 300
 """Offers and reported steps among which the step of one EVSE is looked for: more of them hide it."""
 
@@ -184,6 +186,11 @@ class MeterWindow:
         """Return the time of the first reading from this moment on; infinity: there is none yet."""
         place = bisect_left(self._times, moment)
         return self._times[place] if place < len(self._times) else math.inf
+
+    def span_of(self, count: int, least_s: float) -> float:
+        """Return a time (s), at least `least_s`, in which so many readings come, by their last intervals."""
+        longest_s = max((b - a for a, b in pairwise(self._times[-LATE_READINGS:])), default=0.0)
+        return max(least_s, count * longest_s)
 
     def reaches_back_to(self, moment: float) -> bool:
         """Return True if the oldest reading is from this moment or before."""

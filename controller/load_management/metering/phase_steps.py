@@ -3,7 +3,8 @@
 A car that starts, or follows a change of its offer, moves the phases that it draws on by that step, and no
 others. For each step the mean readings of `BEFORE_S` until it and of `AFTER_S` from `SETTLE_S` after it are
 compared, phase by phase, less what other EVSEs have changed meanwhile. Where no phase has moved, they are
-compared once more `LATE_SETTLE_S` after the step: some stations are slow.
+compared once more `LATE_SETTLE_S` after the step: some stations are slow. Where readings are seldom, these
+times are longer.
 
 A car uses the first phases of its station, all with the same current (IEC 62196-2). How far it follows is not
 known: it may be at a limit of its own. So every number of phases is weighed with the current that fits the
@@ -193,17 +194,19 @@ class PhaseSteps:
         if abs(step.step_a) < LEAST_STEP_A:
             return
         last_at = self._last_at.get(step.ref, -math.inf)
-        if step.at < last_at + SETTLE_S + AFTER_S:
+        if step.at < last_at + SETTLE_S + self._after_s:
             self._mixed.add((step.ref, last_at))
-        if step.at < last_at + BEFORE_S + LATE_S:
+        if step.at < last_at + self._before_s + LATE_S:
             self._mixed.add((step.ref, step.at))
         self._last_at[step.ref] = step.at
         self._steps.append(step)
 
     def judge_due(self, now: float) -> list[StepVote]:
         """Return the votes of the steps that the last reading has completed."""
-        votes = []
-        while self._steps and self._steps[0].at + SETTLE_S + AFTER_S <= now:
+        if not self._steps and not self._late:
+            return []
+        votes, after_s = [], self._after_s
+        while self._steps and self._steps[0].at + SETTLE_S + after_s <= now:
             step = self._steps.popleft()
             if (step.ref, step.at) in self._mixed:
                 self._mixed.discard((step.ref, step.at))
@@ -212,7 +215,7 @@ class PhaseSteps:
                     self._late.append(step)
                 else:
                     votes.append(vote)
-        while self._late and self._late[0].at + LATE_SETTLE_S + AFTER_S <= now:
+        while self._late and self._late[0].at + LATE_SETTLE_S + after_s <= now:
             step = self._late.popleft()
             is_last = self._last_at[step.ref] == step.at
             if is_last and not self._window.is_crowded and (vote := self._vote(step, LATE_SETTLE_S)):
@@ -220,6 +223,16 @@ class PhaseSteps:
         if not self._steps:
             self._mixed.clear()
         return votes
+
+    @property
+    def _before_s(self) -> float:
+        """Return the time (s) of the readings before a step."""
+        return self._window.span_of(FEWEST_READINGS, BEFORE_S)
+
+    @property
+    def _after_s(self) -> float:
+        """Return the time (s) of the readings after a step."""
+        return self._window.span_of(FEWEST_READINGS, AFTER_S)
 
     def _vote(self, step: OfferStep, settle_s: float) -> StepVote | None:
         """Return the vote of a step that was settled after `settle_s`; None: no phase has moved."""
@@ -253,7 +266,7 @@ class PhaseSteps:
     def _moves(self, step: OfferStep, settle_s: float) -> list[_Move]:
         """Return the moves of the step's phases, in the order of the station's; none without readings."""
         begin = step.at + settle_s
-        spans = (step.at - BEFORE_S, step.at), (begin, begin + AFTER_S)
+        spans = (step.at - self._before_s, step.at), (begin, begin + self._after_s)
         before, after = (self._summary(*span) for span in spans)
         if before is None or after is None:
             return []

@@ -53,7 +53,7 @@ def commanded(ref: EvseRef, delta_a: PhaseAmps, at: float, *, is_known: bool = T
 class Site:
     """A building of 8 A and a car of 16 A on L1 that follows each limit `FOLLOWS_S` later, by the second."""
 
-    def __init__(self, meter: Meter = right, phases: int = 1) -> None:
+    def __init__(self, meter: Meter = right, phases: int = 1, read_each_s: int = 1) -> None:
         self.window = MeterWindow(600.0)
         self.steps = CommandedSteps(self.window)
         self.building: Callable[[float], PhaseAmps] = lambda now: (8.0, 5.0, 3.0)
@@ -61,17 +61,20 @@ class Site:
         self.proven: set[int] = set()
         self._meter = meter
         self._phases = phases
+        self._read_each_s = read_each_s
         self._drawn_a = 16.0
         self._follows: list[tuple[float, float]] = []
         self.wait(150)
 
     def wait(self, seconds: int) -> None:
-        """Read the meter each second."""
+        """Read the meter each `read_each_s`."""
         for _ in range(seconds):
             self.now += 1.0
             for at, amps in self._follows:
                 if self.now >= at:
                     self._drawn_a = amps
+            if self.now % self._read_each_s:
+                continue
             shown = self._meter(self.building(self.now), self._on_phases(self._drawn_a))
             self.window.add_reading(shown, self.now)
             self.proven |= set(self.steps.on_reading(self.now))
@@ -105,9 +108,19 @@ def test_moves_that_are_seen_in_a_row_prove_their_phases(phases: int, moves: int
     assert site.steps.seen_from[0] == begun_at
 
 
+@pytest.mark.parametrize("read_each_s", [2, 5, 10])
+def test_moves_prove_phase_of_meter_that_is_seldom_read(read_each_s: int) -> None:
+    site = Site(read_each_s=read_each_s)
+    for limit_a in (10.0, 16.0, 10.0):
+        site.limit(limit_a)
+        site.wait(60)
+    assert site.proven == {0}
+
+
+@pytest.mark.parametrize("read_each_s", [1, 10])
 @pytest.mark.parametrize("meter", [backwards, swapped, before_the_cars])
-def test_wrong_meter_is_not_proven(meter: Meter) -> None:
-    site = Site(meter)
+def test_wrong_meter_is_not_proven(meter: Meter, read_each_s: int) -> None:
+    site = Site(meter, read_each_s=read_each_s)
     for limit_a in (10.0, 16.0) * 3:
         site.limit(limit_a)
         site.wait(60)

@@ -33,16 +33,23 @@ STEP_AT = 20
 
 
 def votes(
-    moved_by: PhaseAmps, step_a: float = 6.0, *, other_a: PhaseAmps | None = None, follows_s: int = 3
+    moved_by: PhaseAmps,
+    step_a: float = 6.0,
+    *,
+    other_a: PhaseAmps | None = None,
+    follows_s: int = 3,
+    read_each_s: int = 1,
 ) -> list[StepVote]:
     """Return the votes of one step, `follows_s` after which the readings are higher by `moved_by`."""
-    window = MeterWindow(60.0)
+    window = MeterWindow(120.0)
     steps = PhaseSteps(window)
     found: list[StepVote] = []
     steps.add_step(OfferStep(ref=CAR, phases=(0, 1, 2), step_a=step_a, at=STEP_AT, lower_a=6.0))
     if other_a is not None:
         window.add_offer(OTHER, other_a, STEP_AT)
-    for second in range(int(STEP_AT - BEFORE_S), int(STEP_AT + LATE_SETTLE_S + AFTER_S) + 1):
+    before_s, after_s = max(BEFORE_S, 2 * read_each_s), max(AFTER_S, 2 * read_each_s)
+    last = int(STEP_AT + LATE_SETTLE_S + after_s) + read_each_s
+    for second in range(int(STEP_AT - before_s), last + 1, read_each_s):
         moved = second > STEP_AT + follows_s
         amps = [30.0 + (by if moved else 0.0) for by in moved_by]
         window.add_reading((amps[0], amps[1], amps[2]), second)
@@ -92,6 +99,13 @@ def test_phase_steps_load_beside_the_step_shows_nothing() -> None:
 
 def test_phase_steps_slow_station_is_looked_at_again() -> None:
     (vote,) = votes((6.0, 0.0, 0.0), follows_s=29)
+    assert vote.evidence == (-4.0, 4.0, 4.0)
+
+
+@pytest.mark.parametrize("read_each_s", [2, 5, 10])
+@pytest.mark.parametrize("follows_s", [3, 29])
+def test_phase_steps_of_meter_that_is_seldom_read(read_each_s: int, follows_s: int) -> None:
+    (vote,) = votes((6.0, 0.0, 0.0), follows_s=follows_s, read_each_s=read_each_s)
     assert vote.evidence == (-4.0, 4.0, 4.0)
 
 
