@@ -381,12 +381,14 @@ class SiteModel:
         check, car_steps = metered.steps, metered.steps.car_steps
         if check.has_answered(now) and (stepping := self.by_ref.get(car_steps.end())) is not None:
             stepping.offer.end_step(now)
-        needed = check.needed_step(circuit.limit_a, now, metered.held_back_a)
-        if needed is None or not metered.is_good(now):
-            return
         evses = self.site.below[circuit.id]
         first = int(now) % max(1, len(evses) - SOUGHT_AT_ONCE + 1)
         below = [self.by_ref[evse.ref] for evse in evses[first : first + SOUGHT_AT_ONCE]]
+        held_back_a = metered.held_back_a
+        car_waits = held_back_a != ZERO and any(each.waits(now) for each in below)
+        needed = check.needed_step(circuit.limit_a, now, held_back_a, car_waits=car_waits)
+        if needed is None or not metered.is_good(now):
+            return
         able = [each for each in below if each.offer.possible_step_a(needed, now)]
         if not able and needed.otherwise is not None:
             needed = needed.otherwise

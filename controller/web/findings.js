@@ -803,7 +803,7 @@ const DE = {
   "the log is in the journal: `journalctl -u local-controller`": "das Protokoll steht im Journal: `journalctl -u local-controller`",
   "the lower limit applies": "die kleinere Grenze gilt",
   "the meter behind the gateway does not answer; check its wiring, its unit number and the serial settings of the gateway": "der Zähler hinter dem Umsetzer antwortet nicht; Verdrahtung, Adresse und die seriellen Einstellungen des Umsetzers prüfen",
-  "the load of the building has become feed-in within seconds: until a step of a car has proven it, the load from before counts; check that the meter still measures the cars": "die Last des Gebäudes wurde in Sekunden zu Einspeisung: bis der Schritt eines Autos sie belegt, gilt die Last von vorher; prüfen, ob der Zähler die Autos noch misst",
+  "the load of the building has become feed-in within a minute: until a step of a car has proven it, the load from before counts; check that the meter measures the cars": "die Last des Gebäudes wurde in einer Minute zu Einspeisung: bis der Schritt eines Autos sie belegt, gilt die Last von vorher; prüfen, ob der Zähler die Autos misst",
   "the meter is frozen; restart it or its gateway": "die Werte des Zählers stehen still; ihn oder seinen Umsetzer neu starten",
   "check the ratio of its current transformers, and what the stations measure": "das Übersetzungsverhältnis seiner Stromwandler prüfen, und was die Stationen messen",
   "the meter is placed before the cars and does not measure them (then set measures = \"building\"), or measures another circuit": "der Zähler sitzt vor den Autos und misst sie nicht (dann measures = \"building\" setzen), oder er misst einen anderen Stromkreis",

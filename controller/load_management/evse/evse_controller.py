@@ -73,6 +73,10 @@ class EvseController:
         self.delivery.replace_evse(evse, now)
         self.mark_due()
 
+    def waits(self, now: float) -> bool:
+        """Return True if its car would take current, and is offered none."""
+        return self.offer.offered_a <= 0 and self.model.has_demand(now) and not self.model.takes_nothing(now)
+
     def on_observation(self, observation: EvseObservation, now: float) -> tuple[bool, ReportedStep | None]:
         """Take in one observation of its station.
 

@@ -1,7 +1,9 @@
 """Proof of a meter: which of its phases the cars' steps have proven, and why they make it suspected.
 
-`MISSES` steps in a row that a phase has missed make the meter suspected, as many seen ones in a row clear it
-again, and twice as many where the building has just moved as far itself: that looks like a step now and then.
+`MISSES` steps in a row that a phase has missed make the meter suspected. So do `STEPS_WITHOUT_EDGE` steps of
+single cars of which no edge of the phase shows a part: beside a lively building none is missed for sure. As
+many as `MISSES` that a suspected phase has shown as edges since clear it again, or twice as many seen ones:
+the building looks like a step now and then.
 
 A phase on which one step was seen is proven to show the cars, and as a load. Where the building had moved as
 far just before, `SIGHTINGS` steps in a row prove it.
@@ -21,13 +23,17 @@ import msgspec
 
 from controller.load_management.evse.consumption import ReportedStep
 from controller.load_management.metering.ratio_check import moves
+from controller.load_management.metering.step_edges import LoneMove, SwappedPhases
 from controller.load_management.metering.sum_check import MISSED, SEEN, STEP_A
 from controller.load_management.site_tree import PhaseAmps
+from controller.model.observations import EvseRef
 from drivers.coded_text import coded, join_and
 
 MISSES = 2
 SIGHTINGS = 2
 """Steps in a row that prove a phase on which the building moves as far itself."""
+STEPS_WITHOUT_EDGE = 3
+"""Steps of single cars in a row that a lively building does not hide."""
 FLAT_A = 0.05
 """Readings that differ by less are the same."""
 DEAD_A = 0.5
@@ -44,13 +50,15 @@ FROZEN = coded("the meter is frozen; restart it or its gateway")
 class StepJudgement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Result of looking for a step in the readings of a `window`: where it was `seen`, and where `missed`.
 
-    `convincing`: those of the phases on which it was seen that were proven before, while the meter is not
-    suspected, or on which the building had not moved so just before. `begins`: from when the readings show it
-    (s). `dead`: the missed phases that carry nothing. `is_quiet`: the readings have shown no more than
-    flutter for long. `is_covered`: they were there before the step.
+    `move`: the lone move that it ends, if other cars have hardly moved. `convincing`: those of the phases on
+    which it was seen that were proven before, while the meter is not suspected, or on which the building had
+    not moved so just before. `begins`: from when the readings show it (s). `dead`: the missed phases that
+    carry nothing. `is_quiet`: the readings have shown no more than flutter for long. `is_covered`: they were
+    there before the step.
     """
 
     step: ReportedStep
+    move: LoneMove | None
     window: Sequence[PhaseAmps]
     seen: Sequence[int]
     convincing: Sequence[int]
@@ -77,11 +85,15 @@ class MeterProof:
         self._swapped: frozenset[int] = frozenset()
         """Phases that are suspected to be swapped: steps that are alike on all of them disprove nothing."""
         self._sightings = [0, 0, 0]
-        """Steps that were seen on each phase since it has missed one."""
+        """Steps that were seen on each phase since it has missed one, convincing ones twice."""
+        self._without_edge = [0, 0, 0]
+        """Steps of single cars without an edge of each phase, since the last one with an edge."""
         self._seen = 0
         """Steps that were seen since the last miss, convincing ones twice."""
         self._small_phases: Sequence[int] = ()
         """Phases that show too small a part of each step."""
+        self._by_edges: SwappedPhases | None = None
+        """Swapped phases by the edges of the readings."""
 
     def has_missed(self, phase: int) -> bool:
         """Return True if the last step that was judged on a phase was missed."""
@@ -91,14 +103,16 @@ class MeterProof:
         """Add the judgement of a step that a station has reported."""
         shows_swap = self._shows_swap(judgement.step.delta_a)
         for phase in judgement.seen:
-            self._sightings[phase] += 1
-            if phase in judgement.convincing or self._sightings[phase] >= SIGHTINGS:
+            if shows_swap or phase not in self._swapped:
+                self._sightings[phase] += 2 if self._is_convincing(judgement, phase) else 1
+            if self._sightings[phase] >= SIGHTINGS and self._is_cleared(phase):
                 self._prove(phase, judgement.begins[phase])
-            if shows_swap and self.proven[phase]:
+            if shows_swap and self.proven[phase] and self._is_cleared(phase):
                 self._misses[phase] = 0
         if judgement.seen and shows_swap:
-            self._on_seen(is_convincing=bool(judgement.convincing))
+            self._seen += 2 if judgement.convincing else 1
         self._count_missed(judgement)
+        self._count_without_edge(judgement)
 
     def add_confirmed(self, judgement: StepJudgement) -> None:
         """Add the judgement of a step by a limit that a later report shows to have been made.
@@ -106,15 +120,18 @@ class MeterProof:
         One that was seen proves nothing by itself: a smaller move would have looked so, too.
         """
         for phase in judgement.seen if self._shows_swap(judgement.step.delta_a) else ():
-            self._misses[phase] = 0
+            self._sightings[phase] += 1
+            if self._is_cleared(phase):
+                self._misses[phase] = 0
         self._count_missed(judgement)
+        self._count_without_edge(judgement)
 
     def add_proven(self, phases: Sequence[int], seen_from: Sequence[float]) -> None:
         """Add phases (0 to 2) that steps by limits have proven, by readings since these moments (s)."""
         for phase in phases:
             self._prove(phase, seen_from[phase])
         if phases and not self._swapped:
-            self._on_seen(is_convincing=True)
+            self._seen += 2
 
     def add_missed_sum(self, phases: Sequence[int], *, is_quiet: bool) -> None:
         """Suspect the meter, as these phases do not show what all stations below draw together.
@@ -122,6 +139,9 @@ class MeterProof:
         `is_quiet`: the readings have shown no more than flutter for long.
         """
         self._seen = 0
+        for phase in phases:
+            self._misses[phase] = max(MISSES, self._misses[phase])
+            self._sightings[phase] = 0
         if self._swapped and self.problem:
             return  # a likelier cause is known
         self.problem = coded(
@@ -142,6 +162,22 @@ class MeterProof:
                 cause=WRONG_RATIO,
             )
 
+    def set_swapped(self, swapped: SwappedPhases | None) -> None:
+        """Suspect the meter where the edges of its readings show that phases are swapped."""
+        is_new, self._by_edges = swapped is not None and self._by_edges is None, swapped
+        if swapped is not None and not self._small_phases and (is_new or not self.problem):
+            self._seen = 0
+            self._swapped = swapped.pair
+            cause = _swapped_in_words([swapped.phase, swapped.other])
+            self.problem = _in_words([swapped.phase], swapped.ref, swapped.step_a, cause)
+
+    def end_suspicion(self) -> None:
+        """End the suspicion once nothing speaks for it, and enough steps were seen in a row since."""
+        by_edges = self._small_phases or self._by_edges
+        if self._seen >= 2 * MISSES and not by_edges and max(self._misses) < MISSES:
+            self.problem = ""
+            self._swapped = frozenset()
+
     def drop_proof(self, phases: Sequence[int]) -> None:
         """Take phases (0 to 2) as not proven from now on, until the next step of a car shows them."""
         for phase in phases:
@@ -154,6 +190,20 @@ class MeterProof:
         steps = [delta_a[phase] for phase in self._swapped]
         return max(steps) - min(steps) >= STEP_A
 
+    def _is_convincing(self, judgement: StepJudgement, phase: int) -> bool:
+        """Return True if a phase has shown a step so that one proves it.
+
+        Where it is suspected and no other cars have moved, that takes an edge, too.
+        """
+        move = judgement.move
+        if move is not None and phase in move.step_a and self._misses[phase] >= MISSES:
+            return move.is_shown(phase) is True
+        return phase in judgement.convincing
+
+    def _is_cleared(self, phase: int) -> bool:
+        """Return True if a phase has missed too few steps to be suspected, or has shown enough since."""
+        return self._misses[phase] < MISSES or self._sightings[phase] >= 2 * MISSES
+
     def _prove(self, phase: int, since: float) -> None:
         """Take a phase as proven, by readings since this moment (s)."""
         self.seen_from[phase] = max(self.seen_from[phase], since)
@@ -161,16 +211,9 @@ class MeterProof:
         if phase not in self._swapped:
             self._misses[phase] = 0
 
-    def _on_seen(self, *, is_convincing: bool) -> None:
-        """Count what was seen since the last miss: several times in a row end the suspicion."""
-        self._seen += 2 if is_convincing else 1
-        if self._seen >= 2 * MISSES and not self._small_phases and max(self._misses) < MISSES:
-            self.problem = ""
-            self._swapped = frozenset()
-
     def _count_missed(self, judgement: StepJudgement) -> None:
         """Count the phases that have missed a step, and suspect the meter by them."""
-        step, phases = judgement.step, judgement.missed
+        phases = judgement.missed
         if not phases:
             return
         self._seen = 0
@@ -179,20 +222,60 @@ class MeterProof:
             self._sightings[phase] = 0
             is_bare = not self.proven[phase] and phase in judgement.dead
             self._misses[phase] += MISSES if is_first or is_bare or judgement.is_quiet else 1
-        suspected = [phase for phase in phases if self._misses[phase] >= MISSES]
-        # With another ratio, moves of the building hide steps: that is the cause.
-        if not suspected or self._small_phases:
+        if suspected := [phase for phase in phases if self._misses[phase] >= MISSES]:
+            self._suspect(judgement, suspected)
+
+    def _count_without_edge(self, judgement: StepJudgement) -> None:
+        """Count the phases without an edge of a step that a car has made alone; suspect the meter by them.
+
+        The building moves too much for these to be missed for sure, but hides no three in a row.
+        """
+        move, hidden = judgement.move, []
+        if move is None:
+            return
+        for phase in move.step_a:
+            is_shown = phase in judgement.seen or move.is_shown(phase)
+            if is_shown:
+                self._without_edge[phase] = 0
+            elif is_shown is False:
+                self._without_edge[phase] += 1
+                self._sightings[phase] = 0
+                if self._without_edge[phase] >= STEPS_WITHOUT_EDGE:
+                    self._misses[phase] = max(MISSES, self._misses[phase])
+                    hidden.append(phase)
+        if hidden:
+            self._suspect(judgement, hidden)
+
+    def _suspect(self, judgement: StepJudgement, suspected: Sequence[int]) -> None:
+        """Suspect the meter by phases that have not shown a step."""
+        step = judgement.step
+        self._seen = 0
+        # With another ratio, moves of the building hide steps, and edges show swapped phases for sure.
+        if self._small_phases or self._by_edges:
             return
         swapped = [] if judgement.is_quiet else _find_swapped(judgement, suspected)
         self._swapped = frozenset([suspected[-1], *swapped] if swapped else [])
         cause = FROZEN if judgement.is_quiet else _find_cause(judgement, suspected, swapped)
-        self.problem = coded(
-            "{phases} not follow station {evse}, whose car made a step of {amps} A: {cause}",
-            phases=_follow_in_words(suspected),
-            evse=step.ref,
-            amps=f"{step.delta_a[suspected[-1]]:+.0f}",
-            cause=cause,
-        )
+        self.problem = _in_words(suspected, step.ref, step.delta_a[suspected[-1]], cause)
+
+
+def _in_words(phases: Sequence[int], ref: EvseRef, step_a: float, cause: str) -> str:
+    """Return in words that phases have missed a step of a car (A), and why."""
+    return coded(
+        "{phases} not follow station {evse}, whose car made a step of {amps} A: {cause}",
+        phases=_follow_in_words(phases),
+        evse=ref,
+        amps=f"{step_a:+.0f}",
+        cause=cause,
+    )
+
+
+def _swapped_in_words(phases: Sequence[int]) -> str:
+    """Return in words that phases are swapped."""
+    return coded(
+        "phases {phases} are swapped at the meter, or the station's phases are not as configured",
+        phases=list_phases(phases),
+    )
 
 
 def _find_swapped(judgement: StepJudgement, missed: Sequence[int]) -> list[int]:
@@ -236,10 +319,7 @@ def _find_cause(judgement: StepJudgement, missed: Sequence[int], swapped: Sequen
             else coded("its current transformers of {phases} are built in backwards", phases=phases)
         )
     if swapped:
-        return coded(
-            "phases {phases} are swapped at the meter, or the station's phases are not as configured",
-            phases=list_phases([phase, *swapped]),
-        )
+        return _swapped_in_words([phase, *swapped])
     if others_show_load and max(map(abs, columns[phase])) <= DEAD_A:
         return (
             coded("its current transformer of {phase} is dead or not connected", phase=phases)

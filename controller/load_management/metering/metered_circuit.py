@@ -60,8 +60,8 @@ UNPROVEN = coded(
     "charge, or check the direction of its current transformers"
 )
 FALLEN = coded(
-    "the load of the building has become feed-in within seconds: until a step of a car has proven it, the "
-    "load from before counts; check that the meter still measures the cars"
+    "the load of the building has become feed-in within a minute: until a step of a car has proven it, the "
+    "load from before counts; check that the meter measures the cars"
 )
 
 

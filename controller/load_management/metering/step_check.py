@@ -46,7 +46,7 @@ from controller.load_management.metering.commanded_steps import CommandedSteps
 from controller.load_management.metering.meter_proof import DEAD_A, MeterProof, StepJudgement
 from controller.load_management.metering.meter_window import MeterWindow
 from controller.load_management.metering.ratio_check import LONGEST_S, moves
-from controller.load_management.metering.step_edges import LoneMove, find_edges, find_lone_move
+from controller.load_management.metering.step_edges import find_edges, find_lone_move
 from controller.load_management.metering.sum_check import (
     MISSED,
     QUIET_STEP_A,
@@ -173,8 +173,8 @@ class StepCheck:
         self._pending: deque[ReportedStep] = deque()
         self._unreported: deque[ReportedStep] = deque()
         """Steps by limits that no report shows in time."""
-        self._unconfirmed: list[tuple[StepJudgement, LoneMove | None]] = []
-        """Of such steps, also as lone moves: no report has shown yet that their cars have followed."""
+        self._unconfirmed: list[StepJudgement] = []
+        """Of such steps: no report has shown yet that their cars have followed."""
         self._steady_from = math.inf
         """Time (s) from which the stations are taken to have connected."""
 
@@ -207,11 +207,11 @@ class StepCheck:
         """
         if not self._unconfirmed:
             return
-        judged = [each for each in self._unconfirmed if each[0].step.ref == ref]
-        self._unconfirmed = [each for each in self._unconfirmed if each[0].step.ref != ref]
-        for judgement, move in judged if shows_limits else ():
+        judged = [each for each in self._unconfirmed if each.step.ref == ref]
+        self._unconfirmed = [each for each in self._unconfirmed if each.step.ref != ref]
+        for judgement in judged if shows_limits else ():
             self.proof.add_confirmed(judgement)
-            self._add_move(move)
+            self._add_move(judgement)
 
     @property
     def before_fall_a(self) -> PhaseAmps:
@@ -227,24 +227,28 @@ class StepCheck:
         self._steady_from = min(self._steady_from, now + CONNECTING_S)
         for judgement in self._judge_due(self._pending, now):
             self.proof.add_judgement(judgement)
-            self._add_move(find_lone_move(self._window, judgement.step, now))
-        for judgement in self._judge_due(self._unreported, now):
-            self._unconfirmed.append((judgement, find_lone_move(self._window, judgement.step, now)))
+            self._add_move(judgement)
+        self._unconfirmed.extend(self._judge_due(self._unreported, now))
         self.proof.add_proven(self.commanded.on_reading(now), self.commanded.seen_from)
         if missing := self._sums.on_reading(shown_a, draw, self.proof.seen_from, now):
             self.proof.add_missed_sum(missing, is_quiet=self._quiet.is_long(now))
         self.proof.set_small_parts(self._sums.ratios.small_parts())
+        self.proof.set_swapped(self._sums.ratios.edges.swapped)
+        self.proof.end_suspicion()
         return self._sums.ends_probe
 
-    def _add_move(self, move: LoneMove | None) -> None:
-        """Add the edges of the readings in the time of a car's move, if others have hardly moved."""
-        if move is not None:
-            self._sums.ratios.edges.add_move(move)
+    def _add_move(self, judgement: StepJudgement) -> None:
+        """Add the edges of the readings in the time of a step, if others have hardly moved."""
+        if judgement.move is not None:
+            self._sums.ratios.edges.add_move(judgement.move)
 
-    def needed_step(self, limit_a: PhaseAmps, now: float, held_back_a: PhaseAmps = ZERO) -> NeededStep | None:
+    def needed_step(
+        self, limit_a: PhaseAmps, now: float, held_back_a: PhaseAmps = ZERO, *, car_waits: bool = False
+    ) -> NeededStep | None:
         """Return the step that a car is to make now; None: none.
 
-        `limit_a`: of the circuit. `held_back_a`: for want of a proof (A per phase).
+        `limit_a`: of the circuit. `held_back_a`: for want of a proof (A per phase); while one of its cars
+        waits for current, a smaller one is worth a pause of another.
         """
         steps = self.car_steps
         if not self._quiet.is_long(now):
@@ -261,7 +265,8 @@ class StepCheck:
         for phases, pauses in ((fallen, steps.for_fall), (unproven, steps.for_proof)):
             if not phases or not pauses.have_ended(now):
                 continue
-            may_pause = max(held_back_a) >= LEAST_CAR_A and steps.for_pauses.have_ended(now)
+            is_worth_pause = max(held_back_a) >= (HELD_BACK_A if car_waits else LEAST_CAR_A)
+            may_pause = is_worth_pause and steps.for_pauses.have_ended(now)
             reported = NeededStep(
                 STEP_A + OFFER_ERROR_A, math.inf, phases, LONGEST_REPORT_S, pauses, may_pause=may_pause
             )
@@ -321,10 +326,10 @@ class StepCheck:
     def _judge_due(self, steps: deque[ReportedStep], now: float) -> Iterator[StepJudgement]:
         """Judge and drop the steps that the readings show by now."""
         while steps and (end := self._window.first_after(steps[0].at + SEEN_S)) <= now:
-            if (judgement := self._judge(steps.popleft(), end)) is not None:
+            if (judgement := self._judge(steps.popleft(), end, now)) is not None:
                 yield judgement
 
-    def _judge(self, step: ReportedStep, end: float) -> StepJudgement | None:
+    def _judge(self, step: ReportedStep, end: float, now: float) -> StepJudgement | None:
         """Judge a step by the readings until `end` (s), the first one after `SEEN_S`; None: some miss."""
         begin = step.since - LEAD_S
         window = self._window.readings(begin, end)
@@ -339,6 +344,7 @@ class StepCheck:
         proof = self.proof
         return StepJudgement(
             step=step,
+            move=find_lone_move(self._window, step, now),
             window=window,
             seen=seen,
             convincing=[

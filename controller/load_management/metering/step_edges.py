@@ -1,4 +1,4 @@
-"""Ratio of a meter's current transformers by the edges of its readings, beside a lively building.
+"""Ratio and order of a meter's phases by the edges of its readings, beside a lively building.
 
 An *edge* is a run of readings that move in one direction. A move that a car makes while other cars hardly
 move is an edge of its size somewhere in that time, and with another ratio one of a part of it. The building
@@ -10,12 +10,17 @@ makes edges, too, but not again and again of the same part of the moves.
 
 Each part counts once. It counts twice where several phases show the same part of one move, and where another
 phase shows all of it, and this one a part in the same readings.
+
+Where phases are swapped, the move of a car is an edge of another phase, on which no car has moved. Its own
+phase shows hardly anything of it in the same readings, and no edge of its size at another moment. More such
+moves than right ones by `SWAPPED_MOVES` between two phases show that. As many right ones show the opposite,
+or one that the other phase does not show.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from itertools import combinations, pairwise
 
@@ -24,6 +29,7 @@ import msgspec
 from controller.load_management.evse.consumption import ReportedStep
 from controller.load_management.metering.meter_window import MeterWindow
 from controller.load_management.site_tree import PhaseAmps
+from controller.model.observations import EvseRef
 
 LEAST_MOVE_A = 5.0
 """Smallest move of a phase that is looked for (A)."""
@@ -32,6 +38,8 @@ LATE_S = 8.0
 LONGEST_S = 60.0
 """Edges from so long before a move may have begun until so long after it may have ended show it, if that is
 no longer than this (s)."""
+EARLY_S = 20.0
+"""Time (s) before a move from which on an edge may be a part of it: stations report late what cars do."""
 FOLLOWED_S = 8.0
 """Time (s) before these edges from which on other cars may move: they may follow their offers late."""
 OTHERS = 0.5
@@ -60,6 +68,16 @@ LEAST_COMPARED_A = 1.5
 """Part of a move up to which, and A from which on, it is taken from the readings of another phase's edge."""
 SAME_PART = 0.05
 """Difference of the parts that phases show of one move, by which no load of a building explains them."""
+ELSEWHERE = 0.3
+"""Part of a move up to which its own phase shows hardly anything of an edge of another phase."""
+STILL = 0.25
+"""Part of a move by which other cars may move the same way on a phase on which its car has not moved."""
+SWAPPED_MOVES = 2
+"""Moves that only the other phase of two has shown: so many show that these are swapped."""
+FEWEST_READINGS = 10
+"""Readings in the time of a move that show it for sure."""
+HIDDEN = 0.4
+"""Part of a move from which on an edge may be what a phase shows of it."""
 PARTS_DIFFER = 0.1
 """Largest difference of parts of several moves that are the same."""
 EQUAL_PARTS = 4
@@ -74,16 +92,6 @@ Parts = Mapping[float, int]
 """Parts of one move, at most one of which is its own, with what each counts."""
 
 
-class LoneMove(msgspec.Struct, frozen=True, gc=False):
-    """Move of one car while others have hardly moved, on each of its phases (0 to 2; A).
-
-    `readings`: those of the meter in that time (A per phase).
-    """
-
-    step_a: Mapping[int, float]
-    readings: Sequence[PhaseAmps]
-
-
 class Edge(msgspec.Struct, frozen=True, gc=False):
     """Run of readings that move in one direction by `size_a` (A; negative: a fall).
 
@@ -93,6 +101,56 @@ class Edge(msgspec.Struct, frozen=True, gc=False):
     first: int
     last: int
     size_a: float
+
+
+class LoneMove:
+    """Move of the car at one EVSE while others have hardly moved, on each of its phases (0 to 2; A).
+
+    `still`: the phases on which no car has moved meanwhile. `may_hide`: those on which other cars may have
+    moved the other way. `readings`: those of the meter in that time (A per phase), with their `edges` on the
+    phases that have moved or are still. `around`: those from `EARLY_S` before the move until now.
+    """
+
+    def __init__(
+        self,
+        ref: EvseRef,
+        step_a: Mapping[int, float],
+        still: Sequence[int],
+        may_hide: Sequence[int],
+        readings: Sequence[PhaseAmps],
+        around: Sequence[PhaseAmps],
+    ) -> None:
+        self.ref = ref
+        self.step_a = step_a
+        self.still = still
+        self.readings = readings
+        self.edges = {phase: find_edges([amps[phase] for amps in readings]) for phase in (*step_a, *still)}
+        self._may_hide = may_hide
+        self._around = around
+
+    def is_shown(self, phase: int) -> bool | None:
+        """Return whether an edge of a phase shows its move; None: one may be a part, or it may be hidden."""
+        step_a = self.step_a[phase]
+        if any(_is_move(edge, step_a) for edge in self.edges[phase]):
+            return True
+        if phase in self._may_hide or len(self.readings) < FEWEST_READINGS:
+            return None
+        around = find_edges([amps[phase] for amps in self._around])
+        return None if any(edge.size_a / step_a >= HIDDEN for edge in around) else False
+
+
+class SwappedPhases(msgspec.Struct, frozen=True, gc=False):
+    """Two phases (0 to 2) that are swapped: the move (A) of a car on `phase` was last seen on the `other`."""
+
+    ref: EvseRef
+    phase: int
+    other: int
+    step_a: float
+
+    @property
+    def pair(self) -> frozenset[int]:
+        """Return both phases."""
+        return frozenset((self.phase, self.other))
 
 
 class PhaseEdges:
@@ -132,17 +190,48 @@ def _count(parts: Sequence[tuple[float, int]]) -> int:
 
 
 class StepEdges:
-    """Edges of the three phases of one meter in the time of its cars' moves."""
+    """Edges of the three phases of one meter in the time of its cars' moves.
+
+    `swapped`: phases that they show to be swapped; None: none.
+    """
 
     def __init__(self) -> None:
         self.phases = (PhaseEdges(), PhaseEdges(), PhaseEdges())
+        self.swapped: SwappedPhases | None = None
+        self._elsewhere: Counter[frozenset[int]] = Counter()
+        """Moves that only the other phase of two has shown, less those that their own has."""
 
     def add_move(self, move: LoneMove) -> None:
         """Add the edges that the readings of a move show."""
-        edges = {phase: find_edges([amps[phase] for amps in move.readings]) for phase in move.step_a}
-        parts = {phase: _find_parts(move.step_a[phase], edges[phase]) for phase in edges}
+        self._compare_still(move)
+        self._add_parts(move)
+
+    def _compare_still(self, move: LoneMove) -> None:
+        """Count the moves that phases show on which no car has moved, and their own do not."""
+        for phase in move.step_a:
+            for other in move.still:
+                self._count_elsewhere(move, phase, other)
+        if self.swapped is not None and not self._elsewhere[self.swapped.pair]:
+            self.swapped = None
+
+    def _count_elsewhere(self, move: LoneMove, phase: int, other: int) -> None:
+        """Count the move of a phase if only the other one shows it; take it off if its own does."""
+        step_a = move.step_a[phase]
+        swapped = SwappedPhases(move.ref, phase, other, step_a)
+        moves = self._elsewhere[swapped.pair]
+        parts = [_part_of(move, phase, edge) for edge in move.edges[other] if _is_move(edge, step_a)]
+        if move.is_shown(phase):
+            self._elsewhere[swapped.pair] = max(0, moves - 1) if parts else 0
+        elif any(abs(part) <= ELSEWHERE for part in parts):
+            self._elsewhere[swapped.pair] = min(moves + 1, SWAPPED_MOVES)
+            if moves + 1 >= SWAPPED_MOVES:
+                self.swapped = swapped
+
+    def _add_parts(self, move: LoneMove) -> None:
+        """Add the parts of a move that edges of its phases show."""
+        parts = {phase: _find_parts(step_a, move.edges[phase]) for phase, step_a in move.step_a.items()}
         for phase, found in parts.items():
-            compared = _compare_phase(move, phase, edges)
+            compared = _compare_phase(move, phase)
             if max(LEAST_PART, LEAST_COMPARED_A / abs(move.step_a[phase])) <= compared <= COMPARED:
                 self.phases[phase].add_parts({compared: 2})
             elif found is None:
@@ -169,7 +258,19 @@ def find_lone_move(window: MeterWindow, step: ReportedStep, now: float) -> LoneM
         for phase, delta in enumerate(whole.delta_a)
         if abs(delta) >= LEAST_MOVE_A and _is_alone(window, whole, phase, now)
     }
-    return LoneMove(step_a, window.readings(begin, end)) if step_a else None
+    if not step_a:
+        return None
+    smallest_a = min(step_a.values(), key=abs)
+    others_a = [window.moves_of(whole.ref, phase, begin - FOLLOWED_S, now, others=True) for phase in range(3)]
+    along = 0 if smallest_a > 0 else 1
+    still = [
+        phase
+        for phase, delta in enumerate(whole.delta_a)
+        if abs(delta) < LEAST_SLOPE_A and others_a[phase][along] <= STILL * abs(smallest_a)
+    ]
+    may_hide = [phase for phase, delta in step_a.items() if others_a[phase][1 - along] > AGAINST * abs(delta)]
+    around = window.readings(whole.since - EARLY_S, now)
+    return LoneMove(whole.ref, step_a, still, may_hide, window.readings(begin, end), around)
 
 
 def _is_alone(window: MeterWindow, whole: ReportedStep, phase: int, now: float) -> bool:
@@ -219,16 +320,27 @@ def _find_parts(step_a: float, edges: Sequence[Edge]) -> Sequence[float] | None:
     return () if small or max(parts) > 1 + error else None
 
 
-def _compare_phase(move: LoneMove, phase: int, edges: Mapping[int, Sequence[Edge]]) -> float:
+def _compare_phase(move: LoneMove, phase: int) -> float:
     """Return the part of a move that a phase shows where other phases show all of it; 0: none does."""
     parts = [
-        (move.readings[edge.last][phase] - move.readings[edge.first][phase]) / move.step_a[phase]
+        _part_of(move, phase, edge)
         for other, step_a in move.step_a.items()
         if other != phase
-        for edge in edges[other]
-        if abs(edge.size_a / step_a - 1) <= _error(step_a)
+        for edge in move.edges[other]
+        if _is_move(edge, step_a)
     ]
     return statistics.median_low(parts) if parts else 0.0
+
+
+def _part_of(move: LoneMove, phase: int, edge: Edge) -> float:
+    """Return the part of a move that its phase shows in the readings of an edge of another phase."""
+    shown_a = move.readings[edge.last][phase] - move.readings[edge.first][phase]
+    return shown_a / move.step_a[phase]
+
+
+def _is_move(edge: Edge, step_a: float) -> bool:
+    """Return True if an edge shows all of a move (A), and no more."""
+    return abs(edge.size_a / step_a - 1) <= _error(step_a)
 
 
 def _error(step_a: float) -> float:

@@ -11,10 +11,10 @@ moved by `QUIET_A` meanwhile, smaller moves count, and each counts as `QUIET_MIS
 so well.
 
 *Falls*: a meter that ceases to see the EVSEs shows a base load that is lower by their draw, as generation
-that begins in that moment would. So where a base load falls within seconds below all that it was in the last
-quarter of an hour, to a feed-in, the one from before counts until a step of a car has shown that the meter
-still sees it. While none does, the cars are left a small part of it for a moment each quarter of an hour, so
-that they make one.
+that begins in that moment would. One that never saw them shows that as they start. So where a base load falls
+within a minute below all that it was in the quarter of an hour before, to a feed-in, while cars draw, the one
+from before counts until a step of a car has shown that the meter sees them. While none does, the cars are
+left a small part of it for a moment each quarter of an hour, so that they make one.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ QUIET_MISSES = 2
 MISSES_S = 900.0
 """Time (s) after which a miss no longer counts."""
 BEFORE_S = 60.0
-"""Time (s) before a fall whose highest base load counts on."""
+"""Longest time (s) in which a load falls, whose highest base load counts on."""
 FIRST_PROBE_S = 450.0
 """Time (s) from such a fall to the first probe."""
 PROBE_S = 120.0
@@ -83,8 +83,10 @@ class SumCheck:
         self._drawn = tuple(RollingMax(LATE_S) for _ in range(6))
         """Least draw of the EVSEs on each phase, negated, and then their most."""
         self._lowest = (RollingMax(MEMORY_S), RollingMax(MEMORY_S), RollingMax(MEMORY_S))
-        """Base loads, negated."""
+        """Base loads, negated: those from before the last `BEFORE_S`."""
         self._highest = (RollingMax(BEFORE_S), RollingMax(BEFORE_S), RollingMax(BEFORE_S))
+        self._last: deque[tuple[float, Sequence[float]]] = deque()
+        """Times and base loads since then."""
         self.ratios = RatioCheck(self._samples)
         self._misses = [0, 0, 0]
         self._missed_at = [-math.inf] * 3
@@ -156,14 +158,22 @@ class SumCheck:
         last, bases_a = self._samples[-1], [0.0, 0.0, 0.0]
         *lowest, high_1, high_2, high_3 = RollingMax.highest_of((*self._lowest, *self._highest), now)
         for phase, before_a in enumerate((high_1, high_2, high_3)):
-            base_a = after.shown_a[phase] - min(after.least_a[phase], last.least_a[phase])
-            bases_a[phase] = base_a
-            if before_a > -math.inf and base_a < min(0.0, -lowest[phase]) - STEP_A:
+            drawn_a = min(after.least_a[phase], last.least_a[phase])
+            bases_a[phase] = base_a = after.shown_a[phase] - drawn_a
+            if drawn_a < STEP_A:  # no car can be missing in it
+                self._lowest[phase].add(-base_a, now)
+                continue
+            is_known = -math.inf not in (before_a, lowest[phase])
+            if is_known and base_a < min(0.0, -lowest[phase]) - STEP_A:
                 # A fall after one that no step has confirmed starts from what is not the base load.
                 self._set_before_fall(phase, max(before_a, self.before_fall_a[phase]), now + FIRST_PROBE_S)
                 self.fallen_at[phase] = now
-        windows = zip((*self._lowest, *self._highest), (*map(neg, bases_a), *bases_a), strict=True)
-        RollingMax.add_all(windows, now)
+                self._lowest[phase].add(-base_a, now)
+        self._last.append((now, bases_a))
+        RollingMax.add_all(zip(self._highest, bases_a, strict=True), now)
+        while self._last[0][0] < now - BEFORE_S:
+            _, late_a = self._last.popleft()
+            RollingMax.add_all(zip(self._lowest, map(neg, late_a), strict=True), now)
 
     def _misses_moves(self, phase: int) -> bool:
         """Return True if a phase has missed the last moves of the EVSEs, with the one that ends now."""

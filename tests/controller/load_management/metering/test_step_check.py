@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -266,7 +266,7 @@ def test_step_check_two_seen_steps_clear_suspicion() -> None:
     window, check = observe(FAULTS["backwards"][0])
     assert check.proof.problem
     for start in (1000, 1100):
-        for now in range(start, start + 40):
+        for now in range(start - 20, start + 40):
             window.add_reading((26.0 if now >= start + 10 else 10.0, 10.0, 10.0), float(now))
             check.on_reading(ZERO, NOTHING, float(now))
             if now == start + 17:
@@ -560,6 +560,18 @@ def test_step_check_pauses_car_for_proof_not_twice_in_quarter_of_hour() -> None:
     assert all(paused[paused.count(False) :])
 
 
+@pytest.mark.parametrize(
+    ("held_back_a", "car_waits", "may_pause"), [(5.0, False, False), (5.0, True, True), (6.0, False, True)]
+)
+def test_step_check_pauses_car_for_less_where_another_waits(
+    held_back_a: float, car_waits: bool, may_pause: bool
+) -> None:
+    check = StepCheck(MeterWindow(MEMORY_S))
+    needed = check.needed_step(LIMIT_A, 0.0, (held_back_a, 0.0, 0.0), car_waits=car_waits)
+    assert needed is not None
+    assert needed.may_pause is may_pause
+
+
 @pytest.mark.parametrize(("since", "is_small"), [(90.0, True), (0.0, False)])
 def test_step_check_finds_no_ratio_by_step_of_seldom_reports(since: float, is_small: bool) -> None:
     # A car of 16 A became full minutes before the report that shows it; then 5 A of the building went off.
@@ -574,10 +586,20 @@ def test_step_check_finds_no_ratio_by_step_of_seldom_reports(since: float, is_sm
     assert bool(check.proof.problem) is is_small
 
 
-def lively_site(seed: int, parts: PhaseAmps, pieces: int = 1) -> StepCheck:
+def parts_meter(first: float, second: float, third: float) -> Meter:
+    """A meter that shows such parts of each phase."""
+
+    def meter(base: PhaseAmps, cars: PhaseAmps) -> PhaseAmps:
+        flow_a = true_meter(base, cars)
+        return (first * flow_a[0], second * flow_a[1], third * flow_a[2])
+
+    return meter
+
+
+def lively_site(seed: int, meter: Meter, pieces: int = 1, car_phases: Sequence[int] = (0, 1, 2)) -> list[str]:
     """A car that steps each 50 s beside loads which go on and off each half minute, and reports each 10 s.
 
-    `parts`: what the meter shows of each phase. `pieces`: offers by which each step is made.
+    `pieces`: offers by which each step is made. Return why the meter is suspected after each second.
     """
     rng = random.Random(seed)
     loads = [(rng.uniform(5.0, 20.0), phases) for phases in ((0,), (1,), (2,), (0, 1, 2), (0, 1, 2))]
@@ -586,6 +608,12 @@ def lively_site(seed: int, parts: PhaseAmps, pieces: int = 1) -> StepCheck:
     window = MeterWindow(MEMORY_S)
     check = StepCheck(window)
     drawn_a = reported_a = 16.0
+    problems: list[str] = []
+
+    def on_phases(amps: float) -> PhaseAmps:
+        first, second, third = (amps if phase in car_phases else 0.0 for phase in range(3))
+        return (first, second, third)
+
     pieces_a: dict[int, float] = {}
     for now in range(1800):
         if now % 50 == 20:
@@ -593,45 +621,68 @@ def lively_site(seed: int, parts: PhaseAmps, pieces: int = 1) -> StepCheck:
             pieces_a = {now + 4 * number: change_a / pieces for number in range(pieces)}
         if (piece_a := pieces_a.get(now)) is not None:
             drawn_a += piece_a
-            window.add_change(A, (piece_a,) * 3, float(now))
-        flow_a = [drawn_a + rng.gauss(30.0, 0.2) for _ in range(3)]
+            window.add_change(A, on_phases(piece_a), float(now))
+        base_a = [rng.gauss(30.0, 0.2) for _ in range(3)]
         for number, (load_a, phases) in enumerate(loads):
             if now >= switches_at[number]:
                 is_on[number] = not is_on[number]
                 switches_at[number] = now + rng.uniform(8.0, 45.0)
             for phase in phases if is_on[number] else ():
-                flow_a[phase] += load_a
-        first, second, third = (part * amps for part, amps in zip(parts, flow_a, strict=True))
-        window.add_reading((first, second, third), float(now))
+                base_a[phase] += load_a
+        first, second, third = base_a
+        window.add_reading(meter((first, second, third), on_phases(drawn_a)), float(now))
         check.on_reading(ZERO, NOTHING, float(now))
+        problems.append(check.proof.problem)
         if now % 10 == 9 and drawn_a != reported_a:
             step_a, reported_a = drawn_a - reported_a, drawn_a
             step = ReportedStep(
-                ref=A, delta_a=(step_a,) * 3, since=now - 10.0, at=float(now), reported_at=float(now)
+                ref=A, delta_a=on_phases(step_a), since=now - 10.0, at=float(now), reported_at=float(now)
             )
             window.add_step(step)
             check.add_step(step)
-    return check
+    return problems
 
 
 @pytest.mark.parametrize("part", [0.33, 0.5, 0.67, 0.75, 0.8])
 @pytest.mark.parametrize("seed", range(4))
 def test_step_check_finds_ratio_beside_lively_building(seed: int, part: float) -> None:
-    assert "check the ratio" in lively_site(seed, (part, part, part)).proof.problem
+    assert "check the ratio" in lively_site(seed, parts_meter(part, part, part))[-1]
 
 
 @pytest.mark.parametrize("part", [0.5, 0.67])
 @pytest.mark.parametrize("seed", range(4))
 def test_step_check_finds_ratio_of_one_phase_beside_lively_building(seed: int, part: float) -> None:
-    problem = lively_site(seed, (1.0, part, 1.0)).proof.problem
+    problem = lively_site(seed, parts_meter(1.0, part, 1.0))[-1]
     assert problem.startswith("L2 does not show more than")
     assert "check the ratio" in problem
 
 
-@pytest.mark.parametrize("pieces", [1, 2])
+@pytest.mark.parametrize(("pieces", "car_phases"), [(1, (0, 1, 2)), (2, (0, 1, 2)), (1, (0,)), (1, (0, 1))])
 @pytest.mark.parametrize("seed", range(8))
-def test_step_check_right_meter_beside_lively_building(seed: int, pieces: int) -> None:
-    assert lively_site(seed, (1.0, 1.0, 1.0), pieces).proof.problem == ""
+def test_step_check_right_meter_beside_lively_building(
+    seed: int, pieces: int, car_phases: Sequence[int]
+) -> None:
+    assert not any(lively_site(seed, true_meter, pieces, car_phases))
+
+
+@pytest.mark.parametrize("meter", [before_the_cars, FAULTS["backwards"][0]])
+@pytest.mark.parametrize("seed", range(5))
+def test_step_check_finds_wrong_meter_beside_lively_building(seed: int, meter: Meter) -> None:
+    # All loads are as large as the car's steps and move more often: some of its steps look as if they were
+    # seen, but no three in a row.
+    problems = lively_site(seed, meter)
+    assert sum(map(bool, problems)) >= 200
+
+
+@pytest.mark.parametrize("car_phases", [(0,), (0, 1)])
+@pytest.mark.parametrize("seed", range(8))
+def test_step_check_finds_swapped_phases_beside_lively_building(seed: int, car_phases: Sequence[int]) -> None:
+    def swapped_meter(base: PhaseAmps, cars: PhaseAmps) -> PhaseAmps:
+        first, second, third = true_meter(base, cars)
+        return (third, second, first)
+
+    problems = lively_site(seed, swapped_meter, car_phases=car_phases)
+    assert any("phases L1 and L3 are swapped" in problem for problem in problems)
 
 
 @pytest.mark.parametrize(("follows", "is_found"), [(True, True), (False, False)])

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 
 import pytest
 
 from controller.load_management.evse.consumption import ReportedStep
 from controller.load_management.metering.meter_window import MeterWindow
-from controller.load_management.metering.step_edges import LoneMove, StepEdges, find_lone_move
+from controller.load_management.metering.step_edges import (
+    FEWEST_READINGS,
+    LoneMove,
+    StepEdges,
+    find_lone_move,
+)
+from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef
 
 A, B = EvseRef("A", 1), EvseRef("B", 1)
@@ -16,13 +23,22 @@ MEMORY_S = 150.0
 STEADY_A = 40.0
 
 
-def add_move(edges: StepEdges, step_a: float, *shown_a: tuple[float, ...]) -> None:
-    """Add a move of a car on as many phases as edges of their readings are given, one tuple a moment."""
-    phases = range(len(shown_a[0]))
-    columns = [accumulate((STEADY_A, *(moment[phase] for moment in shown_a))) for phase in phases]
-    columns += [[STEADY_A] * (len(shown_a) + 1)] * (3 - len(columns))
+def add_move(edges: StepEdges, step_a: float, *shown_a: tuple[float, ...], still: Sequence[int] = ()) -> None:
+    """Add a move of a car on as many phases as edges of their readings are given, one tuple a moment.
+
+    `still`: those of them on which it has not moved.
+    """
+    count = len(shown_a[0])
+    columns = [accumulate((STEADY_A, *(moment[phase] for moment in shown_a))) for phase in range(count)]
+    columns += [[STEADY_A] * (len(shown_a) + 1)] * (3 - count)
     rows = [(first, second, third) for first, second, third in zip(*columns, strict=True)]
-    edges.add_move(LoneMove(dict.fromkeys(phases, step_a), rows))
+    moved = dict.fromkeys((phase for phase in range(count) if phase not in still), step_a)
+    edges.add_move(LoneMove(A, moved, still, (), rows, rows))
+
+
+def rows_of(amps_of_l1: Sequence[float]) -> list[PhaseAmps]:
+    """Return readings of L1 with the other phases steady."""
+    return [(amps, STEADY_A, STEADY_A) for amps in amps_of_l1]
 
 
 def parts_of(edges: StepEdges) -> list[float]:
@@ -94,6 +110,85 @@ def test_edges_of_a_part_are_counted_anew_after_right_moves(shown_a: list[float]
     assert parts_of(edges) == [0.0, 0.0, 0.0]
     add_move(edges, 10.0, (5.0,))
     assert parts_of(edges) == [pytest.approx(0.5), 0.0, 0.0]
+
+
+def test_two_moves_that_another_phase_shows_are_swapped_phases() -> None:
+    edges = StepEdges()
+    # A load of the building on L1 that goes off later hides nothing.
+    add_move(edges, 8.0, (0.3, -0.2, 7.9), (-3.0, 0.0, 0.0), still=(1, 2))
+    assert edges.swapped is None
+    add_move(edges, -14.0, (0.0, 0.0, -13.5), still=(1, 2))
+    assert edges.swapped is not None
+    assert (edges.swapped.phase, edges.swapped.other) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("shown_a", "moves"),
+    [
+        pytest.param(((8.1, 0.0, 0.0),), 1, id="move-on-its-phase-alone"),
+        pytest.param(((8.1, 0.0, 0.0), (0.0, 0.0, 7.8)), 2, id="one-of-two-is-a-load-of-the-building"),
+    ],
+)
+def test_right_moves_end_swapped_phases(shown_a: tuple[tuple[float, float, float], ...], moves: int) -> None:
+    edges = StepEdges()
+    for _ in range(2):
+        add_move(edges, 8.0, (0.0, 0.0, 7.9), still=(1, 2))
+    for _ in range(moves):
+        assert edges.swapped is not None
+        add_move(edges, 8.0, *shown_a, still=(1, 2))
+    assert edges.swapped is None
+
+
+@pytest.mark.parametrize(
+    "shown_a",
+    [
+        pytest.param(((8.0, 0.0, 8.0),), id="load-of-the-building-on-both"),
+        pytest.param(((0.0, 0.0, 8.0), (0.0, 0.0, 0.0), (8.0, 0.0, 0.0)), id="move-itself-at-another-moment"),
+        pytest.param(((4.0, 0.0, 8.0),), id="half-of-the-move"),
+        pytest.param(((0.0, 0.0, 4.0),), id="half-on-other-phase"),
+        pytest.param(((0.0, 0.0, -8.0),), id="other-direction"),
+    ],
+)
+def test_edges_of_other_phases_that_are_loads_of_building(
+    shown_a: tuple[tuple[float, float, float], ...],
+) -> None:
+    edges = StepEdges()
+    for _ in range(9):
+        add_move(edges, 8.0, *shown_a, still=(1, 2))
+    assert edges.swapped is None
+
+
+@pytest.mark.parametrize(
+    ("shown_a", "may_hide", "is_shown"),
+    [
+        ((9.3,), (), True),
+        ((3.0, -1.0, 3.0), (), False),
+        ((3.0, -1.0, 5.0), (), None),  # a part
+        ((14.0,), (), None),  # a larger one may hide it
+        ((3.0,), (0,), None),  # another car may hide it
+        ((9.3,), (0,), True),
+    ],
+)
+def test_move_is_shown_by_edge_of_its_size(
+    shown_a: tuple[float, ...], may_hide: tuple[int, ...], is_shown: bool | None
+) -> None:
+    rows = rows_of([STEADY_A] * FEWEST_READINGS + [*accumulate((STEADY_A, *shown_a))])
+    assert LoneMove(A, {0: 9.0}, (), may_hide, rows, rows).is_shown(0) is is_shown
+
+
+@pytest.mark.parametrize(
+    ("readings", "before_a", "is_shown"),
+    [
+        (FEWEST_READINGS, STEADY_A, False),
+        (FEWEST_READINGS - 1, STEADY_A, None),  # a meter that is seldom read
+        (FEWEST_READINGS, STEADY_A - 9.0, None),  # the station may have reported it late
+    ],
+)
+def test_move_that_may_have_been_shown_is_not_missed(
+    readings: int, before_a: float, is_shown: bool | None
+) -> None:
+    rows = rows_of([STEADY_A] * readings)
+    assert LoneMove(A, {0: 9.0}, (), (), rows, rows_of([before_a]) + rows).is_shown(0) is is_shown
 
 
 def reported_step(step_a: float, since: float, at: float, ref: EvseRef = A) -> ReportedStep:

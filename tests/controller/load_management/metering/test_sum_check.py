@@ -60,7 +60,7 @@ class Site:
 
     def show_building_alone(self, seconds: int) -> None:
         """Let the meter not see the cars from now on, and wait."""
-        self.shown = lambda: BUILDING_A
+        self.shown = lambda: self.building_a
         self.wait(seconds)
 
     def move(self, times: int, by_a: float = 6.0) -> list[list[int]]:
@@ -178,6 +178,34 @@ def test_load_from_before_fall_counts_until_step_is_seen(drawn_a: float) -> None
     assert site.check.before_fall_a[1:] == (-math.inf, -math.inf)
     site.seen_from = [site.now, -math.inf, -math.inf]
     site.wait(1)
+    assert site.check.before_fall_a[0] == -math.inf
+
+
+@pytest.mark.parametrize("ramp_s", [5, 20, 50])
+def test_fall_of_meter_that_never_saw_cars_is_found_while_they_start(ramp_s: int) -> None:
+    # Cars of 40 A start one after the other: the base load falls to a feed-in, though not in one reading.
+    site = Site()
+    site.show_building_alone(QUARTER_S)
+    for _ in range(ramp_s):
+        site.drawn_a += 40.0 / ramp_s
+        site.wait(1)
+    site.wait(15)
+    assert site.check.before_fall_a[0] == pytest.approx(BUILDING_A, abs=0.3)
+
+
+@pytest.mark.parametrize("fall_s", [1, 30, 120])
+@pytest.mark.parametrize("drawn_a", [0.0, 3.0])
+def test_sun_without_cars_that_draw_is_no_fall(drawn_a: float, fall_s: int) -> None:
+    site = Site()
+    site.charge_long(drawn_a)
+    for _ in range(fall_s):
+        site.building_a -= 28.0 / fall_s
+        site.wait(1)
+    site.wait(15)
+    assert site.check.before_fall_a[0] == -math.inf
+    # Nor is it one as a car starts with it.
+    site.drawn_a += 16.0
+    site.wait(60)
     assert site.check.before_fall_a[0] == -math.inf
 
 
