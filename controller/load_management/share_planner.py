@@ -31,6 +31,7 @@ from controller.model.statements import Statement, StatementCode
 SETTLED_A = 0.5
 """Room beyond the fallback with which an EVSE without a car gets it back."""
 NO_PAUSE = Statement(code=StatementCode.CANNOT_PAUSE)
+ON_ONE_PHASE = Statement(code=StatementCode.CAR_ON_ONE_PHASE)
 RESTING = Statement(code=StatementCode.RESTING, duration_s=REST_S)
 STOPPED_OFTEN = Statement(code=StatementCode.STOPPED_OFTEN, duration_s=STOPS_S)
 TAKES_NOTHING = Statement(code=StatementCode.CAR_PROBED)
@@ -133,6 +134,10 @@ class SharePlanner:
         self._others: dict[EvseRef, Allocation] = {}
         """Results of the last pass that are not the allocator's."""
         self._guaranteed: dict[EvseRef, Demand] = {}
+        self._may_lead: dict[EvseRef, None] = {}
+        """EVSEs below a limited unbalance whose cars may draw on one phase alone."""
+        self._leading: EvseRef | None = None
+        """The one of them that may lead by its minimum, beyond the unbalance."""
         self._whys: dict[str, Statement] = {}
         self._shares = Bookings(part.site)
         self._idle_needs = Bookings(part.site)
@@ -242,6 +247,10 @@ class SharePlanner:
             self._fixed.pop(ref, None)
         else:
             self._fixed[ref] = fixed
+        if demand is None or demand.sure_phases is None:
+            self._may_lead.pop(ref, None)
+        else:
+            self._may_lead[ref] = None
         if demand is None:
             self._demands.pop(ref, None)
             self._unproven.pop(ref, None)
@@ -295,6 +304,7 @@ class SharePlanner:
         self._supply.find_reserves(dc, room, now)
         self._supply.book_reserves(room)
         self._set_turn_energies()
+        self._let_one_lead()
         self._set_guarantees()
         self._to_note |= dict.fromkeys(self._others)
         self._others = {}
@@ -329,6 +339,34 @@ class SharePlanner:
                 self._demands[ref] = placed
                 if ref not in self._in_surplus_mode:
                     self._allocator.set_demand(ref, placed)
+
+    def _let_one_lead(self) -> None:
+        """Let a waiting car whose phases are unknown start with its minimum, though it may lead by that.
+
+        Where the building leads by nearly all of the unbalance, no car on three phases would ever start.
+        """
+        if self._site is not self._model.site:
+            return
+        if self._leading not in self._may_lead:
+            given = self._allocator.allocations
+            waiting = [ref for ref in self._may_lead if ref in given and given[ref].waits_for_lead]
+            self._leading = min(waiting, key=self._rotation.waits_since, default=None)
+            if self._leading is not None and any(map(self._leads, self._demands)):
+                self._leading = None
+        if self._leading is None or self._leading in self._in_surplus_mode:
+            return
+        demand = self._demands[self._leading]
+        if demand.sure_phases is not None:
+            demand = msgspec.structs.replace(demand, sure_phases=None, max_a=demand.min_a, cap=ON_ONE_PHASE)
+            self._demands[self._leading] = demand
+            self._allocator.set_demand(self._leading, demand)
+
+    def _leads(self, ref: EvseRef) -> bool:
+        """Return True if an EVSE below a limited unbalance has a share, and may draw on some phases alone."""
+        demand, given = self._demands[ref], self._allocator.allocations.get(ref)
+        is_limited = self._model.by_ref[ref].evse.circuit in self._model.site.unbalance_a
+        may_lead = is_limited and not all(demand.sure_phases or demand.phases)
+        return may_lead and given is not None and given.limit_a > 0
 
     def _set_guarantees(self) -> None:
         """Set the demands of EVSEs with a part of their group's guaranteed current."""

@@ -52,7 +52,7 @@ from controller.load_management.allocation.water_filling import (
     raise_early,
     share_after,
 )
-from controller.load_management.site_tree import PhaseAmps, PhaseFlags, SiteTree
+from controller.load_management.site_tree import EvseNode, PhaseAmps, PhaseFlags, SiteTree
 from controller.model.observations import EvseRef
 from controller.model.statements import Statement, StatementCode
 
@@ -73,7 +73,8 @@ MANY_GROUPS = 100
 class Demand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Demand of one EVSE. Currents in A per phase.
 
-    `phases` are the site's phases on which it may draw: every wired one while that is unknown.
+    `phases` are the site's phases on which it may draw: every wired one while that is unknown. `sure_phases`
+    are those of them on which it draws in any case if it does at all; None: all.
     `max_a` holds everything that caps it (its rating, its cable, what its car was seen to need);
     `cap` states it. HIGHER `priority` is more important. Among equals the LOWER `rank` gets
     its minimum first when there is not room for all of them, then the lower `place`. `needs_a` is what it
@@ -88,6 +89,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     phases: PhaseFlags
     min_a: float
     max_a: float
+    sure_phases: PhaseFlags | None = None
     priority: int = 0
     rank: float = 0.0
     place: Place = FIRST_PLACE
@@ -106,6 +108,12 @@ class Allocation(msgspec.Struct, frozen=True, gc=False):
     ref: EvseRef
     limit_a: float
     statement: Statement
+
+    @property
+    def waits_for_lead(self) -> bool:
+        """Return True if it is 0, as a phase would lead by too much."""
+        cause = self.statement.cause
+        return self.limit_a == 0 and cause is not None and cause.code is StatementCode.PHASE_LEADS
 
     @property
     def reason(self) -> str:
@@ -219,8 +227,8 @@ class Allocator:
         if constraints is None or demand is None:
             return False
         minimum, start, given = tenths_up(demand.min_a), constraints.start_room, constraints.given
-        least = constraints.loads_up((evse.circuit, phases, evse.is_controllable))
-        most = constraints.loads_up((evse.circuit, demand.phases, evse.is_controllable))
+        least = constraints.loads_up((evse.circuit, phases, phases, evse.is_controllable))
+        most = constraints.loads_up(_place(evse, demand))
         return all(start[row] - given[row] >= times * minimum for row, times in least) and all(
             start[row] >= given[row] for row, _ in most
         )
@@ -301,9 +309,7 @@ class Allocator:
             self._set_allocation(ref, None if demand is None else _refusal(demand))
             return
         evse = self._site.evse_by_ref[ref]
-        group = constraints.group(
-            evse.circuit, demand.phases, demand.priority, controllable=evse.is_controllable
-        )
+        group = constraints.group(_place(evse, demand), demand.priority)
         claim = self._claims[ref] = Claim(
             group,
             tenths_up(demand.min_a),
@@ -533,6 +539,11 @@ def _bound_by(claim: Claim, loads: Loads, free: list[int], taken: dict[int, int]
 
 def _place_of(waiting: tuple[Claim, Loads]) -> tuple[float, tuple[str, int]]:
     return waiting[0].place
+
+
+def _place(evse: EvseNode, demand: Demand) -> tuple[str, PhaseFlags, PhaseFlags, bool]:
+    """Return where a demand hangs, as `Constraints` has it."""
+    return evse.circuit, demand.phases, demand.sure_phases or demand.phases, evse.is_controllable
 
 
 def _refusal(demand: Demand) -> Allocation:

@@ -7,7 +7,7 @@ Four kinds of rows, all counted in whole tenths of an ampere:
 - where the grid operator dims the site, each phase and all phases together of the grid connection once
   more, loaded by the *controllable* EVSEs alone;
 - the *lead* of one phase of a circuit over another, where unbalance is limited: loaded by who draws on
-  the first and not on the second. A three-phase car loads no lead.
+  the first and not on the second, or may do so. A three-phase car loads no lead once its phases are known.
 
 Leads are bounded in rounds, as draw on the lower phase helps. The first round has no bound. Where its shares
 leave a lead that is too great, the next round bounds what loads it by what is allowed plus the help that the
@@ -29,8 +29,9 @@ from controller.load_management.allocation.water_filling import Claim, ClaimGrou
 from controller.load_management.site_tree import ZERO, PhaseAmps, PhaseFlags, SiteTree
 from controller.model.statements import Statement, StatementCode
 
-Place = tuple[str, PhaseFlags, bool]
-"""The circuit where a demand hangs, the phases that it may draw on, and whether it is controllable."""
+Place = tuple[str, PhaseFlags, PhaseFlags, bool]
+"""The circuit where a demand hangs, the phases that it may draw on, those of them that it draws on in any
+case, and whether it is controllable."""
 
 LeadLoads = Mapping[str, tuple[Sequence[int], Sequence[int]]]
 """Tenths that load each pair's lead on a circuit: by the shares, and by what of them is drawn."""
@@ -255,9 +256,9 @@ class Constraints:
             column.append(0)
         return len(self._statements) - 1
 
-    def group(self, circuit: str, phases: PhaseFlags, priority: int, *, controllable: bool) -> ClaimGroup:
-        """Return the group of the demands of a circuit with these phases and priority, controllable or no."""
-        place = (circuit, phases, controllable)
+    def group(self, place: Place, priority: int) -> ClaimGroup:
+        """Return the group of the demands of a place with this priority."""
+        _, phases, sure, _ = place
         group = self._groups.get((place, priority))
         if group is None:
             pool = self.pools.setdefault(priority, Pool())
@@ -265,7 +266,7 @@ class Constraints:
             pool.groups.append(group)
             for row, _ in group.all_loads:
                 self.groups_on[row].append(group)
-            if self._leads_of and leading(phases):
+            if self._leads_of and leading(phases, sure):
                 self._leading.append(group)
             self._set_loads(group)
         return group
@@ -301,13 +302,15 @@ class Constraints:
         """Return the rows of a circuit and of all above it that such a demand loads, and how many times."""
         found = self._loads_up.get(place)
         if found is None:
-            circuit, phases, controllable = place
+            circuit, phases, sure, controllable = place
             parent = self._site.circuit_by_id[circuit].parent
-            above = [] if parent is None else self.loads_up((parent, phases, controllable))
+            above = [] if parent is None else self.loads_up((parent, phases, sure, controllable))
             found = self._loads_up[place] = [*self._loads(*place), *above]
         return found
 
-    def _loads(self, circuit: str, phases: PhaseFlags, controllable: bool) -> Iterator[tuple[int, int]]:
+    def _loads(
+        self, circuit: str, phases: PhaseFlags, sure: PhaseFlags, controllable: bool
+    ) -> Iterator[tuple[int, int]]:
         """Yield the rows of one circuit that such a demand loads, and how many times its current."""
         first = self._first_of[circuit]
         yield from ((first + phase, 1) for phase in range(3) if phases[phase])
@@ -317,7 +320,7 @@ class Constraints:
             yield from ((rows[phase], 1) for phase in range(3) if phases[phase])
             yield rows[3], sum(phases)
         if (first_lead := self._leads_of.get(circuit)) is not None:
-            yield from ((first_lead + pair, 1) for pair in leading(phases))
+            yield from ((first_lead + pair, 1) for pair in leading(phases, sure))
 
     def _find_tight(self) -> None:
         """Find the rows that everybody's maximum would fill; only these can bound a share.
@@ -384,9 +387,12 @@ def _joint_rows(
 
 
 @cache
-def leading(phases: PhaseFlags) -> list[int]:
-    """Return the pairs (numbers in `PAIRS`) of which a draw on these phases loads only the first."""
-    return [number for number, (high, low) in enumerate(PAIRS) if phases[high] and not phases[low]]
+def leading(phases: PhaseFlags, sure: PhaseFlags) -> list[int]:
+    """Return the pairs (numbers in `PAIRS`) of which a draw on some of these phases may load only the first.
+
+    `sure`: those of the phases that it loads in any case.
+    """
+    return [number for number, (high, low) in enumerate(PAIRS) if phases[high] and not sure[low]]
 
 
 def tenths_down(amps: float) -> int:

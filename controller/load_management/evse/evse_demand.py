@@ -314,8 +314,11 @@ class EvseDemand:
         self.start_a = max(evse.min_a, min(model.start_a(now), max_a))
         min_a = max(min_a, self.start_a)
         phases = self.phases_to_come
-        help_a = None
-        if helping is not None:
+        help_a = sure_phases = None
+        if unbalance_a is not None and not model.phases_known and not model.switch.changing:
+            wired = evse.phases[: model.least_phases]
+            help_a, sure_phases = 0.0, (0 in wired, 1 in wired, 2 in wired)
+        elif helping is not None:
             help_a = min((amps for amps, flag in zip(helping, phases, strict=True) if flag), default=0.0)
         needs_a, why = self._need.needs_a, self._need.why
         if self.plan.needs_a > needs_a:
@@ -325,6 +328,7 @@ class EvseDemand:
         return Demand(
             ref=evse.ref,
             phases=phases,
+            sure_phases=sure_phases,
             min_a=min_a,
             max_a=max_a,
             needs_a=needs_a,

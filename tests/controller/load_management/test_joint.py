@@ -158,3 +158,40 @@ def test_one_phase_cars_on_three_phase_stations_stay_within_unbalance(phases: tu
     site.wait(900)
     assert max(_gap(amps) for amps in site.flowed[-600:]) <= 20.0
     assert _gap(site.flowed[-1]) > 18.0
+
+
+@pytest.mark.parametrize("report_s", [10, 60, 300])
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_cars_of_unknown_phases_lead_by_no_more_than_unbalance(number: int, report_s: int) -> None:
+    # All of them draw on L1 alone: two share 20 A, three have 6.6 A each, and the fourth waits.
+    stations = [make_station(f"S{place}", car=None) for place in range(number)]
+    for station in stations:
+        station.report_s = report_s
+    site = SiteHarness((make_grid(100.0, unbalance_a=20.0),), stations)
+    site.connect()
+    site.wait(60)
+    for place in range(number):
+        site.plug_in(f"S{place}", Car(32.0, (0,)))
+    site.wait(900)
+    gaps = [_gap(amps) for amps in site.flowed[60:]]
+    assert max(gaps) <= 4 * 6.0  # their fallbacks, until the fourth has none
+    assert sum(gap > 20.05 for gap in gaps) <= 10
+    assert gaps[-1] > 18.0
+
+
+@pytest.mark.parametrize("lead_a", [0.0, 16.0, 25.0])
+@pytest.mark.parametrize("number", [1, 3])
+def test_cars_on_three_phases_charge_beside_building_that_leads(number: int, lead_a: float) -> None:
+    # They may draw on L1 alone until they have shown that they do not: one after the other does so.
+    stations = [make_station(f"S{place}", car=None) for place in range(number)]
+    site = SiteHarness(
+        (make_grid(100.0, unbalance_a=20.0),), stations, lambda _now: (10.0 + lead_a, 10.0, 10.0)
+    )
+    site.connect()
+    site.wait(60)
+    for place in range(number):
+        site.plug_in(f"S{place}", Car(32.0))
+    site.wait(600)
+    expected_a = min(32.0, (100.0 - 1.0 - 10.0 - lead_a) / number)
+    drawn_a = [site.station(f"S{place}").draw_a for place in range(number)]
+    assert drawn_a == pytest.approx([expected_a] * number, abs=0.4)
