@@ -348,11 +348,7 @@ class SharePlanner:
         if self._site is not self._model.site:
             return
         if self._leading not in self._may_lead:
-            given = self._allocator.allocations
-            waiting = [ref for ref in self._may_lead if ref in given and given[ref].waits_for_lead]
-            self._leading = min(waiting, key=self._rotation.waits_since, default=None)
-            if self._leading is not None and any(map(self._leads, self._demands)):
-                self._leading = None
+            self._leading = self._find_leading()
         if self._leading is None or self._leading in self._in_surplus_mode:
             return
         demand = self._demands[self._leading]
@@ -361,12 +357,21 @@ class SharePlanner:
             self._demands[self._leading] = demand
             self._allocator.set_demand(self._leading, demand)
 
-    def _leads(self, ref: EvseRef) -> bool:
-        """Return True if an EVSE below a limited unbalance has a share, and may draw on some phases alone."""
-        demand, given = self._demands[ref], self._allocator.allocations.get(ref)
-        is_limited = self._model.by_ref[ref].evse.circuit in self._model.site.unbalance_a
-        may_lead = is_limited and not all(demand.sure_phases or demand.phases)
-        return may_lead and given is not None and given.limit_a > 0
+    def _find_leading(self) -> EvseRef | None:
+        """Return who waits for longest as a phase leads by too much; None: nobody, or cars may lead there."""
+        given = self._allocator.allocations
+        leads = {ref: lead for ref in self._may_lead if ref in given and (lead := given[ref].lead)}
+        found = min(leads, key=self._rotation.waits_since, default=None)
+        return None if found is None or self._do_cars_lead(*leads[found]) else found
+
+    def _do_cars_lead(self, high: int, low: int) -> bool:
+        """Return True if a car has a share that may load the lead of one phase (0 to 2) over another."""
+        given = self._allocator.allocations
+        return any(
+            demand.phases[high] and not (demand.sure_phases or demand.phases)[low]
+            for ref, demand in self._demands.items()
+            if ref in given and given[ref].limit_a > 0
+        )
 
     def _set_guarantees(self) -> None:
         """Set the demands of EVSEs with a part of their group's guaranteed current."""

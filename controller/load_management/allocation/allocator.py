@@ -110,10 +110,12 @@ class Allocation(msgspec.Struct, frozen=True, gc=False):
     statement: Statement
 
     @property
-    def waits_for_lead(self) -> bool:
-        """Return True if it is 0, as a phase would lead by too much."""
+    def lead(self) -> tuple[int, int] | None:
+        """Return the two phases (0 to 2) of which the first would lead too far, where it is 0 for that."""
         cause = self.statement.cause
-        return self.limit_a == 0 and cause is not None and cause.code is StatementCode.PHASE_LEADS
+        if self.limit_a or cause is None or cause.code is not StatementCode.PHASE_LEADS:
+            return None
+        return cause.phase - 1, cause.other_phase - 1
 
     @property
     def reason(self) -> str:
