@@ -381,14 +381,12 @@ class SiteModel:
         check, car_steps = metered.steps, metered.steps.car_steps
         if check.has_answered(now) and (stepping := self.by_ref.get(car_steps.end())) is not None:
             stepping.offer.end_step(now)
-        evses = self.site.below[circuit.id]
-        first = int(now) % max(1, len(evses) - SOUGHT_AT_ONCE + 1)
-        below = [self.by_ref[evse.ref] for evse in evses[first : first + SOUGHT_AT_ONCE]]
         held_back_a = metered.held_back_a
-        car_waits = held_back_a != ZERO and any(each.waits(now) for each in below)
+        car_waits = held_back_a != ZERO and any(each.waits(now) for each in self._sought_below(circuit, now))
         needed = check.needed_step(circuit.limit_a, now, held_back_a, car_waits=car_waits)
         if needed is None or not metered.is_good(now):
             return
+        below = self._sought_below(circuit, now)
         able = [each for each in below if each.offer.possible_step_a(needed, now)]
         if not able and needed.otherwise is not None:
             needed = needed.otherwise
@@ -400,6 +398,12 @@ class SiteModel:
             car_steps.begin(best.evse.ref, duration_s, needed, now, is_pause=is_pause)
         else:
             needed.pauses.put_off(now)
+
+    def _sought_below(self, circuit: CircuitNode, now: float) -> list[EvseController]:
+        """Return the EVSEs below a circuit among which one is looked for now."""
+        evses = self.site.below[circuit.id]
+        first = int(now) % max(1, len(evses) - SOUGHT_AT_ONCE + 1)
+        return [self.by_ref[evse.ref] for evse in evses[first : first + SOUGHT_AT_ONCE]]
 
     def _find_defiant(self, circuit: CircuitNode) -> EvseController | None:
         """Return the EVSE below a circuit that draws most above its limits by reports; None: none does."""

@@ -38,7 +38,7 @@ SMOOTHING_S = 300.0
 SURGE_S = 100.0
 """Length of a surge of the building for which energy is kept in reserve, if none was longer (s)."""
 LONGEST_SURGE_S = 450.0
-"""What lasts longer is no surge: the building's mean has followed it (s)."""
+"""Longest surge of the building (s): its mean follows a longer one."""
 SURGES_KNOWN_S = 3600.0
 """Time for which the length of a surge is known (s)."""
 SURGE_BEGINS = 0.5
@@ -51,7 +51,7 @@ REACTION_S = 15.0
 KEPT_S = 60.0
 """The minima of EVSEs that charge are kept while there is energy for so long (s)."""
 LEAST_REST_S = 30.0
-"""What is left beyond the room of every quarter is spread over this time at least (s)."""
+"""Least time (s) over which the energy beyond the room of every quarter is spread."""
 REGISTER_SLACK_WH = 2000.0
 """A register may rise by so much more than the power allows: its last digit may be as coarse as 1 kWh."""
 REGISTER_PART = 0.5

@@ -35,7 +35,7 @@ def depot(count: int, *more: StationModel, limit_a: float | None = None) -> Site
 
 
 def controllable_w(site: SiteHarness) -> float:
-    """What the controllable EVSEs draw."""
+    """Return the power that the controllable EVSEs draw (W)."""
     return sum(sum(each.drawn()) for each in site.stations.values() if each.evse.is_controllable) * VOLT
 
 
