@@ -45,7 +45,7 @@ def bench(counts: Sequence[int] = COUNTS) -> list[dict[str, object]]:
     return [trio.run(_dimmed, count) for count in counts]
 
 
-class Site:
+class DimmedStations:
     """The stations of a site and its backend; each limit that a station gets is noted."""
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -161,7 +161,7 @@ class Site:
 
 
 async def _dimmed(count: int) -> dict[str, object]:
-    site, dso, port = Site([f"CS{number:04}" for number in range(count)]), Author(), free_port()
+    site, dso, port = DimmedStations([f"CS{number:04}" for number in range(count)]), Author(), free_port()
     with tempfile.TemporaryDirectory() as directory, trio.fail_after(LONGEST_S):
         async with trio.open_nursery() as nursery:
             await nursery.start(site.serve)
@@ -189,7 +189,7 @@ async def controller(config: Path) -> AsyncIterator[trio.Process]:
         process.send_signal(signal.SIGTERM)
 
 
-def site_config(folder: Path, site: Site, port: int, key: str) -> Path:
+def site_config(folder: Path, site: DimmedStations, port: int, key: str) -> Path:
     own = folder / "key.pem"
     own.touch(0o600)
     own.write_bytes(new_private_key("secp256r1", "lc", 0, 4e9))

@@ -13,7 +13,7 @@ from pathlib import Path
 import trio
 
 from controller.signing.signing_keys import new_private_key
-from tests.bench.dimming import FULL_A, LONGEST_S, Site, controller
+from tests.bench.dimming import FULL_A, LONGEST_S, DimmedStations, controller
 from tests.interop.programs import free_port
 from tests.scenario.eebus_guard import Identity, SocketGuard, open_websocket
 
@@ -26,7 +26,11 @@ def bench(counts: Sequence[int] = COUNTS) -> list[dict[str, object]]:
 
 
 async def _limited(count: int) -> dict[str, object]:
-    site, port, eebus_port = Site([f"CS{number:04}" for number in range(count)]), free_port(), free_port()
+    site, port, eebus_port = (
+        DimmedStations([f"CS{number:04}" for number in range(count)]),
+        free_port(),
+        free_port(),
+    )
     with tempfile.TemporaryDirectory() as directory, trio.fail_after(2 * LONGEST_S):
         identity = Identity(Path(directory))
         async with trio.open_nursery() as nursery:
@@ -80,7 +84,7 @@ def _memory_kb(process: int) -> int:
     return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmRSS:"))
 
 
-def _config(folder: Path, site: Site, port: int, eebus_port: int, ski: str) -> Path:
+def _config(folder: Path, site: DimmedStations, port: int, eebus_port: int, ski: str) -> Path:
     own = folder / "key.pem"
     own.touch(0o600)
     own.write_bytes(new_private_key("secp256r1", "lc", 0, 4e9))

@@ -49,7 +49,7 @@ from controller.services.configuration.configuration import load_configuration
 from drivers.meter_model import load_model
 from drivers.modbus.pymodbus_frames import ReadRequest
 from drivers.simulated import SimulatedMeter, serve_tcp
-from tests.bench.dimming import Site, site_config
+from tests.bench.dimming import DimmedStations, site_config
 from tests.controller.dimming.commands import signed_command
 from tests.controller.signing.authors import Author
 from tests.interop.programs import free_port
@@ -86,7 +86,7 @@ Call = tuple[str, str]
 """File and qualified name of a function."""
 
 
-class ReportingSite(Site):
+class ReportingSite(DimmedStations):
     """The stations of the dimming bench, which also report what their cars draw."""
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -127,10 +127,10 @@ class PolledMeter(SimulatedMeter):
         return super().answer(request)
 
 
-class Meter:
+class MovingMeter:
     """The simulated meter of the circuit, with plausible values that never stand still."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: DimmedStations) -> None:
         self.simulated = PolledMeter(load_model(METER_MODEL))
         self._site = site
         self._beside_a = USUAL_A
@@ -214,7 +214,7 @@ class Way(msgspec.Struct):
         self.length_s = trio.current_time() - tracer.began_at
         self.taken.append(tracer.calls)
 
-    async def idle_as_long(self, meter: Meter) -> None:
+    async def idle_as_long(self, meter: MovingMeter) -> None:
         """Take an idle window of the length of the newest one of the event, as far from polls."""
         await meter.wait_quiet()
         with Tracer() as tracer:
@@ -261,7 +261,7 @@ def bench() -> list[Row]:
 
 async def _measure() -> list[Way]:
     site, operator = ReportingSite(["CS0000"]), Author()
-    meter = Meter(site)
+    meter = MovingMeter(site)
     with tempfile.TemporaryDirectory() as directory, trio.fail_after((1 + 2 * CUTS) * LONGEST_S):
         async with _running(Path(directory), site, operator, meter) as port:
             heartbeat = await _beat(port, meter)
@@ -274,7 +274,7 @@ async def _measure() -> list[Way]:
 async def decision_delays(count: int) -> list[float]:
     """Return the times (s) from a change at the meter until the lower limit has reached the station."""
     site, operator = ReportingSite(["CS0000"]), Author()
-    meter = Meter(site)
+    meter = MovingMeter(site)
     delays = []
     with tempfile.TemporaryDirectory() as directory, trio.fail_after(count * LONGEST_S):
         async with _running(Path(directory), site, operator, meter):
@@ -291,7 +291,9 @@ async def decision_delays(count: int) -> list[float]:
 
 
 @asynccontextmanager
-async def _running(folder: Path, site: Site, operator: Author, meter: Meter) -> AsyncIterator[int]:
+async def _running(
+    folder: Path, site: DimmedStations, operator: Author, meter: MovingMeter
+) -> AsyncIterator[int]:
     """Run daemon, backend, meter and a charging station; yields the stations' port."""
     port = free_port()
     async with trio.open_nursery() as nursery:
@@ -316,7 +318,7 @@ async def _running(folder: Path, site: Site, operator: Author, meter: Meter) -> 
         nursery.cancel_scope.cancel()
 
 
-async def _beat(port: int, meter: Meter) -> Way:
+async def _beat(port: int, meter: MovingMeter) -> Way:
     way = Way("Heartbeat and its answer")
     url = f"ws://127.0.0.1:{port}/ocpp/BEATS"
     async with open_websocket_url(url, subprotocols=["ocpp1.6"]) as socket, trio.open_nursery() as nursery:
@@ -347,7 +349,7 @@ async def _answer_calls(socket: WebSocketConnection, answers: trio.MemorySendCha
             await socket.send_message(f'[3,"{frame[1]}",{{"status":"Accepted"}}]')
 
 
-async def _overload(site: Site, meter: Meter) -> Way:
+async def _overload(site: DimmedStations, meter: MovingMeter) -> Way:
     way = Way("meter reading to SetChargingProfile")
 
     async def overload(tracer: Tracer, number: int) -> None:
@@ -377,7 +379,7 @@ async def _prove_phases(site: ReportingSite, operator: Author) -> None:
     await trio.sleep(SEEN_S)
 
 
-async def _dim(site: Site, operator: Author, meter: Meter) -> Way:
+async def _dim(site: DimmedStations, operator: Author, meter: MovingMeter) -> Way:
     way = Way("signed dimming command to its profile")
     for sequence, limit_w in enumerate(LIMITS_W, 2):
         command = signed_command(operator, sequence, limit_w, datetime.now(UTC), DIMMED_S)

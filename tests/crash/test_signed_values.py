@@ -96,7 +96,7 @@ async def running(backend: Backend, port: int) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
-class Station:
+class HandwritingStation:
     """A station that writes its CALLs by hand, with blanks."""
 
     def __init__(self, socket: Any) -> None:
@@ -131,7 +131,7 @@ def values_2(record: str) -> str:
     )
 
 
-async def charge(station: Station, version: str, records: list[str]) -> None:
+async def charge(station: HandwritingStation, version: str, records: list[str]) -> None:
     """Start a transaction, report a signed value within it, and end it with another."""
     begin, middle, end = records
     boot = '{"chargePointVendor":"V","chargePointModel":"M"}'
@@ -207,10 +207,10 @@ authorise_when_away = "everyone"
                 running(backend, backend_port),
                 open_websocket_url(url, subprotocols=protocols, disconnect_timeout=2) as socket,
             ):
-                await charge(Station(socket), version, records)
+                await charge(HandwritingStation(socket), version, records)
         else:
             async with open_websocket_url(url, subprotocols=protocols, disconnect_timeout=2) as socket:
-                await charge(Station(socket), version, records)
+                await charge(HandwritingStation(socket), version, records)
                 await controller.kill()
             await controller.start()
             await controller.ready()

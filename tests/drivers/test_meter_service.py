@@ -31,7 +31,7 @@ def settings(unit: int = 1, driver: str = "eastron-sdm630-v2", meter: str = "") 
     )
 
 
-class Site:
+class PolledMeters:
     """Meters on one bus, polled; the states that were published, and when."""
 
     def __init__(self, *meters: SimulatedMeter, driver: str = "eastron-sdm630-v2") -> None:
@@ -62,7 +62,7 @@ def moving(unit: int = 1) -> SimulatedMeter:
 
 
 async def test_meter_is_read_once_in_interval(autojump_clock: trio.testing.MockClock) -> None:
-    site = Site(moving())
+    site = PolledMeters(moving())
     state = await site.run(9.9)
     assert len(site.published) == 10
     assert state.quality is Quality.GOOD
@@ -90,7 +90,7 @@ async def test_failing_meter_is_stale_then_dead_then_good_with_line_each(
 ) -> None:
     caplog.set_level(logging.INFO)
     meter = moving()
-    site = Site(meter)
+    site = PolledMeters(meter)
     await site.run(3)
     meter.fault = fault
     state = await site.run(120)
@@ -114,7 +114,7 @@ async def test_one_lost_poll_changes_nothing(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     meter = moving()
-    site = Site(meter)
+    site = PolledMeters(meter)
     await site.run(3)
     meter.fault = Fault.SILENT
     await site.run(2.5)
@@ -128,7 +128,7 @@ async def test_values_that_are_none_are_implausible_at_once(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     meter = moving()
-    site = Site(meter)
+    site = PolledMeters(meter)
     await site.run(3)
     meter.fault = Fault.NOT_A_NUMBER
     state = await site.run(0.5)
@@ -141,13 +141,13 @@ async def test_values_that_are_none_are_implausible_at_once(
 async def test_frozen_meter_is_stale(autojump_clock: trio.testing.MockClock) -> None:
     meter = moving()
     meter.set_values({"current_l1": 10.0})
-    state = await Site(meter).run(FROZEN_S + 5)
+    state = await PolledMeters(meter).run(FROZEN_S + 5)
     assert state.quality is Quality.STALE
     assert state.cause is Cause.FROZEN
 
 
 async def test_unplugged_bus_is_named_and_recovers(autojump_clock: trio.testing.MockClock) -> None:
-    site = Site(moving())
+    site = PolledMeters(moving())
     await site.run(3)
     site.bus.plugged = False
     state = await site.run(20)
@@ -163,7 +163,7 @@ async def test_meter_service_dead_units_do_not_hold_up_live_one(
     alive, *dead = moving(1), moving(2), moving(3)
     for meter in dead:
         meter.fault = Fault.SILENT
-    site = Site(alive, *dead)
+    site = PolledMeters(alive, *dead)
     await site.run(600)
     assert {state.quality for _, state in site.published if state.meter == "meter-1"} == {Quality.GOOD}
     times = [state.reading.time for _, state in site.published if state.meter == "meter-1" and state.reading]
@@ -177,7 +177,7 @@ async def test_meter_service_dead_units_do_not_hold_up_live_one(
 async def test_dead_unit_is_published_at_every_turn(autojump_clock: trio.testing.MockClock) -> None:
     meter = moving()
     meter.fault = Fault.SILENT
-    site = Site(meter)
+    site = PolledMeters(meter)
     await site.run(100)
     times = [time for time, _ in site.published]
     longest = max(later - earlier for earlier, later in itertools.pairwise(times))
@@ -189,13 +189,13 @@ async def test_meter_service_noise_is_read_through_within_poll(
 ) -> None:
     meter = moving()
     meter.fault = Fault.NOISE
-    site = Site(meter)
+    site = PolledMeters(meter)
     assert (await site.run(5)).quality is Quality.GOOD
 
 
 async def test_meter_that_refuses_gaps_is_read_without_them(autojump_clock: trio.testing.MockClock) -> None:
     meter = SimulatedMeter(SDM630, filled=False)
-    site = Site(meter)
+    site = PolledMeters(meter)
     state = await site.run(5)
     assert site.qualities() == [Quality.GOOD]
     assert state.reading is not None
@@ -211,7 +211,7 @@ async def test_meter_without_energy_is_still_read(autojump_clock: trio.testing.M
     poorer = structs.replace(
         abb, register=tuple(each for each in abb.register if not each.quantity.startswith("energy"))
     )
-    state = await Site(SimulatedMeter(poorer, filled=False), driver="abb-b23").run(5)
+    state = await PolledMeters(SimulatedMeter(poorer, filled=False), driver="abb-b23").run(5)
     assert state.quality is Quality.GOOD
     assert state.reading is not None
     assert state.reading.energy_import_wh is None
@@ -226,7 +226,7 @@ async def test_meter_service_refused_power_makes_reading_without_direction(
     )
     meter = SimulatedMeter(currents_only, filled=False)
     meter.set_values({"current_l1": 10.0, "current_l2": 10.0, "current_l3": 10.0})
-    state = await Site(meter).run(5)
+    state = await PolledMeters(meter).run(5)
     assert state.quality is Quality.GOOD
     assert "the direction of L1, L2 and L3 is unknown and counts as import" in state.limitation
 
@@ -237,7 +237,7 @@ async def test_sunspec_meter_is_found_once_and_again_after_outage(
 ) -> None:
     layout = "sunspec-203" if driver == "sunspec-203" else "sunspec-213"
     meter = SimulatedMeter(load_model(layout))
-    site = Site(meter, driver=driver)
+    site = PolledMeters(meter, driver=driver)
     await site.run(2.5)
     addresses = [address for _, address in site.bus.requested]
     assert addresses[:4] == [40000, 40002, 40004, 40070]
@@ -253,7 +253,7 @@ async def test_sunspec_meter_is_found_once_and_again_after_outage(
 async def test_sunspec_model_that_moves_is_noticed(autojump_clock: trio.testing.MockClock) -> None:
     """A firmware update moves the chain by one register."""
     meter = SimulatedMeter(load_model("sunspec-203"))
-    site = Site(meter, driver="sunspec-203")
+    site = PolledMeters(meter, driver="sunspec-203")
     await site.run(3)
     meter.move_registers(1, behind=40002)
     states = len(site.published)
@@ -265,13 +265,13 @@ async def test_sunspec_model_that_moves_is_noticed(autojump_clock: trio.testing.
 async def test_meter_service_device_without_sunspec_is_dead_with_reason(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    state = await Site(moving(), driver="sunspec-203").run(5)
+    state = await PolledMeters(moving(), driver="sunspec-203").run(5)
     assert state.quality is Quality.DEAD
     assert "exception 1 (illegal function)" in state.problem
 
 
 async def test_meter_gets_pause_of_model(autojump_clock: trio.testing.MockClock) -> None:
-    site = Site(moving(1), moving(2))
+    site = PolledMeters(moving(1), moving(2))
     await site.run(30)
     gaps = [later - earlier for earlier, later in itertools.pairwise(site.bus.requested_at)]
     assert min(gaps) >= SDM630.read.gap_ms / 1000 - 1e-9
@@ -438,7 +438,7 @@ async def test_meter_serial_number_is_read_once(
     meter = moving()
     for offset, word in enumerate((0x0012, 0xD687)):
         meter.set_register(place.function, place.address + offset, word)
-    site = Site(meter)
+    site = PolledMeters(meter)
     await site.run(10)
     assert [address for _, address in site.bus.requested].count(place.address) == 1
     assert site.pollers[0].reader.identity == MeterIdentity(serial_number="1234567")

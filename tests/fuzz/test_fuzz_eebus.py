@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from drivers.eebus.lpc import State
 from drivers.eebus.ship import Role
-from tests.drivers.eebus.guard import Guard, Site
+from tests.drivers.eebus.guard import ControlledSite, Guard
 
 RECORDINGS = Path(__file__).parent.parent / "drivers" / "eebus" / "recordings"
 
@@ -88,7 +88,7 @@ messages = st.one_of(st.binary(max_size=64), st.sampled_from(FRAMES), altered_fr
 def test_ship_with_arbitrary_messages_never_raises(
     role: Role, script: list[tuple[bytes, float]], trusted: bool
 ) -> None:
-    site = Site(trusted=None if trusted else {})
+    site = ControlledSite(trusted=None if trusted else {})
     site.open(role=role)
     for message, wait in script:
         site.receive(message)
@@ -99,7 +99,7 @@ def test_ship_with_arbitrary_messages_never_raises(
 @settings(max_examples=300, deadline=None)
 @given(st.lists(messages, min_size=1, max_size=10), st.booleans())
 def test_spine_with_arbitrary_datagrams_obeys_no_invalid_limit(script: list[bytes], production: bool) -> None:
-    site = Site(production=production)
+    site = ControlledSite(production=production)
     guard = Guard(site).connect()
     guard.beat()
     for message in script:

@@ -10,13 +10,10 @@ import logging
 import sys
 
 from ocpp_csms import CentralSystem, StatusEvent, TransactionStartedEvent, TransactionStoppedEvent
+from program_reports import FailureReports, report
 
 WIRE = "ocpp_csms.wire"
 CALL = 2
-
-
-def report(**event: object) -> None:
-    print(json.dumps(event), flush=True)
 
 
 class Wire(logging.Handler):
@@ -31,17 +28,10 @@ class Wire(logging.Handler):
             report(saw=action[0], transaction=action[1].get("transactionId"))
 
 
-class Complaints(logging.Handler):
-    """Report what the package logs as a warning or worse: it has rejected a message."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        report(complaint=record.getMessage())
-
-
 async def main() -> None:
     logging.getLogger(WIRE).setLevel(logging.DEBUG)
     logging.getLogger(WIRE).addHandler(Wire())
-    logging.getLogger("ocpp_csms").addHandler(Complaints(logging.WARNING))
+    logging.getLogger("ocpp_csms").addHandler(FailureReports(logging.WARNING))
     async with CentralSystem(host="127.0.0.1", port=int(sys.argv[1])) as system:
         commanding: dict[str, asyncio.Task[None]] = {}
 

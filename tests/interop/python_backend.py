@@ -5,31 +5,15 @@ The package checks every message against the official schemas, in both direction
 """
 
 import asyncio
-import json
 import logging
 import sys
-from datetime import UTC, datetime
 
 import websockets
 from ocpp import v16, v21, v201
 from ocpp.routing import on
+from program_reports import FailureReports, now, report
 
 VERSIONS = {"ocpp1.6": v16, "ocpp2.0.1": v201, "ocpp2.1": v21}
-
-
-def report(**event: object) -> None:
-    print(json.dumps(event), flush=True)
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat()
-
-
-class Complaints(logging.Handler):
-    """Fail on what the package logs as an error: it has rejected a message."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        report(complaint=record.getMessage())
 
 
 def backend_class(version):
@@ -105,7 +89,7 @@ async def serve(socket) -> None:
 async def main() -> None:
     logger = logging.getLogger("ocpp")
     logger.setLevel(logging.WARNING)
-    logger.addHandler(Complaints())
+    logger.addHandler(FailureReports())
     async with websockets.serve(serve, "127.0.0.1", int(sys.argv[1]), subprotocols=list(VERSIONS)):
         report(listening=True)
         await asyncio.Future()

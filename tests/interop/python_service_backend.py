@@ -6,14 +6,13 @@ The package checks every message against the official schemas, in both direction
 """
 
 import asyncio
-import json
 import logging
 import sys
-from datetime import UTC, datetime
 
 import websockets
 from ocpp import v16, v21, v201
 from ocpp.routing import on
+from program_reports import FailureReports, now, report
 
 VERSIONS = {"ocpp1.6": v16, "ocpp2.0.1": v201, "ocpp2.1": v21}
 PLACE = "ftp://files.example/CS01?token=a%20b"
@@ -21,21 +20,6 @@ SIGNATURE = "c2ln" * 40
 LIMIT = {"start_period": 0, "limit": 20.0}
 UPDATED_A = 4.0
 """Less than any car takes: the station is limited to 0 A."""
-
-
-def report(**event: object) -> None:
-    print(json.dumps(event), flush=True)
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat()
-
-
-class Complaints(logging.Handler):
-    """Fail on what the package logs as an error: it has rejected a message."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        report(complaint=record.getMessage())
 
 
 def commands_16():
@@ -113,7 +97,7 @@ def backend_class(version):
 async def main() -> None:
     logger = logging.getLogger("ocpp")
     logger.setLevel(logging.WARNING)
-    logger.addHandler(Complaints())
+    logger.addHandler(FailureReports())
     links = 0
 
     async def serve(socket) -> None:

@@ -5,23 +5,19 @@ was asked for. The package checks every message against the official schemas, in
 """
 
 import asyncio
-import json
 import sys
 
 import websockets
 from ocpp import v16, v21, v201
 from ocpp.routing import after, on
+from program_reports import report
 
 VERSION, URL = sys.argv[1], sys.argv[2]
 MESSAGES = {"ocpp1.6": v16, "ocpp2.0.1": v201, "ocpp2.1": v21}[VERSION]
 call, call_result = MESSAGES.call, MESSAGES.call_result
 
 
-def report(**event: object) -> None:
-    print(json.dumps(event, default=float), flush=True)  # the package reads decimals
-
-
-class Station(MESSAGES.ChargePoint):
+class ServicedStation(MESSAGES.ChargePoint):
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self.restarts = asyncio.Event()
@@ -112,14 +108,14 @@ class Station(MESSAGES.ChargePoint):
 
 async def main() -> None:
     async with websockets.connect(URL, subprotocols=[VERSION]) as socket:
-        station = Station("CS01", socket)
+        station = ServicedStation("CS01", socket)
         listening = asyncio.create_task(station.start())
         await station.boot("PowerUp")
         await station.restarts.wait()
         await asyncio.to_thread(sys.stdin.read)
         listening.cancel()
     async with websockets.connect(URL, subprotocols=[VERSION]) as socket:
-        station = Station("CS01", socket)
+        station = ServicedStation("CS01", socket)
         listening = asyncio.create_task(station.start())
         await station.boot("RemoteReset")
         listening.cancel()

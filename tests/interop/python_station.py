@@ -7,12 +7,11 @@ The package checks every message against the official schemas, in both direction
 """
 
 import asyncio
-import json
 import sys
-from datetime import UTC, datetime
 
 import websockets
 from ocpp.routing import on
+from program_reports import now, report
 
 VERSION, URL = sys.argv[1], sys.argv[2]
 HOLDS = sys.argv[3:] == ["hold"]
@@ -24,15 +23,7 @@ else:
     from ocpp.v21 import ChargePoint, call, call_result
 
 
-def report(**event: object) -> None:
-    print(json.dumps(event, default=float), flush=True)  # the package reads decimals
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat()
-
-
-class Station(ChargePoint):
+class PythonStation(ChargePoint):
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self.limits = 0
@@ -134,7 +125,7 @@ class Station(ChargePoint):
 async def live(progress) -> None:
     """Charge over one connection, from where the one before was lost."""
     async with websockets.connect(URL, subprotocols=[VERSION]) as socket:
-        station = Station("CS01", socket)
+        station = PythonStation("CS01", socket)
         station.progress = progress
         listening = asyncio.create_task(station.start())
         living = asyncio.create_task(station.live_16() if VERSION == "ocpp1.6" else station.live_2())

@@ -96,7 +96,7 @@ def configure(
     )
 
 
-class GridOperator:
+class GridOperatorLink:
     """The CSMS's end of the site's own link, and the grid operator behind it; `calls`: those received."""
 
     def __init__(self, socket: WebSocketConnection) -> None:
@@ -151,12 +151,12 @@ class GridOperator:
         return acknowledged
 
 
-async def connect_grid_operator(csms: CsmsServer) -> GridOperator:
+async def connect_grid_operator(csms: CsmsServer) -> GridOperatorLink:
     """Accept the site's own link and its boot."""
     while True:
         socket = await csms.accept()
         if socket.path == "/csms/lc":
-            operator = GridOperator(socket)
+            operator = GridOperatorLink(socket)
             await operator.receive_call("BootNotification")
             return operator
 

@@ -25,14 +25,14 @@ CS01 = LinkRequest("CS01", ("ocpp1.6",), basic_authorization("CS01", b"of the st
 CS02 = LinkRequest("CS02", ("ocpp1.6",))
 
 
-class SilentChannel:
+class IdleChannel:
     """A channel that nothing comes from."""
 
     async def close(self, code: int, reason: str) -> None:
         await trio.lowlevel.checkpoint()
 
 
-class Way:
+class ScriptedEndpoint:
     """An endpoint without a socket. `refusal`: why it gives no link; `hold`: dials wait for it."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Way:
             await self.hold.wait()
         if self.refusal is not None:
             raise self.refusal
-        return EndpointAnswer(cast(Channel, SilentChannel()), request.versions[0])
+        return EndpointAnswer(cast(Channel, IdleChannel()), request.versions[0])
 
     async def probe(self) -> None:
         self.probes += 1
@@ -61,11 +61,11 @@ class Longest(random.Random):
         return b
 
 
-class Site:
+class TwoEndpoints:
     """A backend with a first and a second endpoint."""
 
     def __init__(self) -> None:
-        self.first, self.second = Way(), Way()
+        self.first, self.second = ScriptedEndpoint(), ScriptedEndpoint()
         self.pool = BackendPool("csms", {"b": (5, self.second), "a": (1, self.first)}, Longest())
 
     async def reached(self, request: LinkRequest = CS01, *, is_owner: bool = True) -> str:
@@ -80,8 +80,8 @@ class Site:
 
 
 @pytest.fixture
-async def site(nursery: trio.Nursery) -> Site:
-    made = Site()
+async def site(nursery: trio.Nursery) -> TwoEndpoints:
+    made = TwoEndpoints()
     await nursery.start(made.pool.run)
     return made
 
@@ -92,13 +92,13 @@ async def started(nursery: trio.Nursery, **endpoints: tuple[int, Endpoint]) -> B
     return pool
 
 
-async def test_pool_dials_first_endpoint_alone_while_it_answers(site: Site) -> None:
+async def test_pool_dials_first_endpoint_alone_while_it_answers(site: TwoEndpoints) -> None:
     assert await site.reached() == "a"
     assert site.second.dials == []
 
 
 async def test_pool_uses_second_endpoint_at_once_after_failure(
-    site: Site, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+    site: TwoEndpoints, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.first.refusal = DialError("connection refused")
     assert await site.reached() == "b"
@@ -111,7 +111,7 @@ async def test_pool_uses_second_endpoint_at_once_after_failure(
 
 
 async def test_open_link_without_endpoint_fails_at_once_with_retry_time(
-    site: Site, autojump_clock: MockClock
+    site: TwoEndpoints, autojump_clock: MockClock
 ) -> None:
     site.first.refusal = DialError("connection refused")
     site.second.refusal = DialError("timed out")
@@ -125,7 +125,7 @@ async def test_open_link_without_endpoint_fails_at_once_with_retry_time(
 
 
 async def test_pool_wait_ready_ends_when_endpoint_may_be_dialled(
-    site: Site, autojump_clock: MockClock
+    site: TwoEndpoints, autojump_clock: MockClock
 ) -> None:
     site.first.refusal = site.second.refusal = DialError(
         "overloaded", stage=DialStage.UPGRADE, status=429, retry_after_s=120
@@ -137,7 +137,7 @@ async def test_pool_wait_ready_ends_when_endpoint_may_be_dialled(
     assert trio.current_time() == 120
 
 
-async def test_pool_stations_wait_for_trial_of_another(site: Site, autojump_clock: MockClock) -> None:
+async def test_pool_stations_wait_for_trial_of_another(site: TwoEndpoints, autojump_clock: MockClock) -> None:
     site.first.refusal = site.second.refusal = DialError("connection refused")
     await site.refused()
     await trio.sleep(1)
@@ -159,7 +159,9 @@ async def test_pool_stations_wait_for_trial_of_another(site: Site, autojump_cloc
     assert reached == ["a"] * 10
 
 
-async def test_pool_cancelled_trial_leaves_trial_to_others(site: Site, autojump_clock: MockClock) -> None:
+async def test_pool_cancelled_trial_leaves_trial_to_others(
+    site: TwoEndpoints, autojump_clock: MockClock
+) -> None:
     site.first.refusal = site.second.refusal = DialError("connection refused")
     await site.refused()
     await trio.sleep(1)
@@ -173,7 +175,7 @@ async def test_pool_cancelled_trial_leaves_trial_to_others(site: Site, autojump_
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 async def test_refused_station_is_reported_once_and_delays_no_other(
-    site: Site, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, status: int
+    site: TwoEndpoints, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
     site.first.refusal = DialError("no such station", stage=DialStage.REFUSED, status=status)
     for _ in range(3):
@@ -191,7 +193,9 @@ async def test_refused_station_is_reported_once_and_delays_no_other(
     assert await site.reached(CS02) == "a"
 
 
-async def test_pool_verdict_stays_reason_while_it_holds(site: Site, autojump_clock: MockClock) -> None:
+async def test_pool_verdict_stays_reason_while_it_holds(
+    site: TwoEndpoints, autojump_clock: MockClock
+) -> None:
     verdict = DialError("HTTP status 401", stage=DialStage.REFUSED, status=401)
     site.first.refusal = site.second.refusal = verdict
     await site.refused()
@@ -205,7 +209,7 @@ async def test_pool_verdict_stays_reason_while_it_holds(site: Site, autojump_clo
 
 @pytest.mark.parametrize("status", [101, 429, 500, 503])
 async def test_failed_upgrade_of_one_station_leaves_others_their_endpoint(
-    site: Site, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, status: int
+    site: TwoEndpoints, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
     failure = DialError("HTTP status", stage=DialStage.UPGRADE, status=status)
     for _ in range(20):
@@ -218,7 +222,7 @@ async def test_failed_upgrade_of_one_station_leaves_others_their_endpoint(
     assert caplog.messages == ["link failed backend=csms endpoint=a station=CS01 reason=HTTP status"]
 
 
-async def lose(site: Site, *, clean: bool) -> None:
+async def lose(site: TwoEndpoints, *, clean: bool) -> None:
     async def a_link() -> None:
         async with site.pool.hold_link(CS01, is_owner=True):
             await trio.sleep(100)
@@ -228,7 +232,7 @@ async def lose(site: Site, *, clean: bool) -> None:
         await a_link()
 
 
-async def test_link_closed_locally_counts_against_no_endpoint(site: Site) -> None:
+async def test_link_closed_locally_counts_against_no_endpoint(site: TwoEndpoints) -> None:
     async def a_short_link() -> None:
         async with site.pool.hold_link(CS01, is_owner=True):
             raise ConnectionLostError("we have closed it", is_clean=True, is_local=True)
@@ -240,7 +244,7 @@ async def test_link_closed_locally_counts_against_no_endpoint(site: Site) -> Non
 
 
 async def test_pool_lost_link_makes_others_use_second_during_trial(
-    site: Site, autojump_clock: MockClock
+    site: TwoEndpoints, autojump_clock: MockClock
 ) -> None:
     await lose(site, clean=False)
     site.first.hold, site.first.refusal = trio.Event(), DialError("it did not answer within 10 s")
@@ -253,7 +257,7 @@ async def test_pool_lost_link_makes_others_use_second_during_trial(
 
 
 async def test_pool_backend_without_answers_is_dialled_at_next_endpoint(
-    site: Site, autojump_clock: MockClock
+    site: TwoEndpoints, autojump_clock: MockClock
 ) -> None:
     async with site.pool.hold_link(CS01, is_owner=True) as opened:
         site.pool.report_unanswered(opened)
@@ -263,7 +267,7 @@ async def test_pool_backend_without_answers_is_dialled_at_next_endpoint(
 
 
 async def test_pool_older_link_waits_while_newer_link_of_station_is_open(
-    site: Site, autojump_clock: MockClock
+    site: TwoEndpoints, autojump_clock: MockClock
 ) -> None:
     ready: list[float] = []
 
@@ -283,7 +287,7 @@ async def test_pool_older_link_waits_while_newer_link_of_station_is_open(
 async def test_pool_turned_away_station_makes_only_endpoint_probed(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    only = Way()
+    only = ScriptedEndpoint()
     pool = BackendPool("csms", {"a": (1, only)}, Longest())
     await nursery.start(pool.run)
     only.refusal = DialError("connection refused")
@@ -303,7 +307,7 @@ async def test_pool_turned_away_station_makes_only_endpoint_probed(
 async def test_pool_station_turned_away_during_trial_gets_time_of_probe(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    only = Way()
+    only = ScriptedEndpoint()
     only.refusal = DialError("connection refused")
     pool = BackendPool("csms", {"a": (1, only)}, Longest())
     await nursery.start(pool.run)
@@ -321,7 +325,7 @@ async def test_pool_station_turned_away_during_trial_gets_time_of_probe(
 async def test_pool_reports_short_wait_in_tenths_of_a_second(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    only = Way()
+    only = ScriptedEndpoint()
     only.refusal = DialError("connection refused")
     pool = BackendPool("csms", {"a": (1, only)}, Longest())
     await nursery.start(pool.run)
@@ -335,14 +339,14 @@ async def test_pool_reports_short_wait_in_tenths_of_a_second(
 
 
 async def test_pool_cleanly_closed_link_is_opened_at_same_endpoint(
-    site: Site, autojump_clock: MockClock
+    site: TwoEndpoints, autojump_clock: MockClock
 ) -> None:
     await lose(site, clean=True)
     assert await site.reached() == "a"
 
 
 async def test_links_move_to_better_endpoint_that_is_back(
-    site: Site, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+    site: TwoEndpoints, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "controller.transport")
     site.first.refusal = DialError("connection refused")
@@ -440,7 +444,7 @@ async def test_pool_authorization_of_station_goes_to_owner_alone(
 
 
 async def test_dial_with_unchanged_result_resumes_no_task(
-    site: Site, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+    site: TwoEndpoints, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else each station of a storm would wake all that are connected already."""
     looks: list[str] = []

@@ -16,10 +16,8 @@ from cryptography import x509
 from msgspec.structs import replace
 from rich.console import Console
 
-from controller.access.permissions import Actor
 from controller.cli import main, status
 from controller.cli.status import MOST_ALARMS, NoStatusError, PageAddress, address, fetch, render
-from controller.commands.site_command import SiteCommand
 from controller.config.schema import WebConfig
 from controller.services.configuration.configuration import LAST_VALID, keep_copy, open_configuration
 from controller.services.machine.control_socket import serve_commands
@@ -37,6 +35,7 @@ from controller.web.status_model import (
 from controller.web.web_routes import WebRoutes
 from controller.web.web_server import WebSettings, serve_web
 from drivers.reading import Quality
+from tests.controller.services.machine.test_control_socket import NoCommands
 from tests.controller.transport.certificates import Authority
 from tests.controller.web.examples import STATUS
 from tests.controller.web.fake_site import FakeAccess, FakeSite
@@ -375,13 +374,6 @@ async def test_status_behind_login_is_read_at_control_socket(tmp_path: Path) -> 
         await nursery.start(serve_commands, tmp_path, {"status": lambda _: STATUS}, NoCommands())
         assert await trio.to_thread.run_sync(fetch, page) == STATUS
         nursery.cancel_scope.cancel()
-
-
-class NoCommands:
-    """Executor without any command."""
-
-    async def execute(self, command: SiteCommand, actor: Actor) -> object:
-        raise AssertionError(command, actor)
 
 
 @pytest.mark.parametrize(

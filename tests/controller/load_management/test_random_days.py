@@ -35,7 +35,7 @@ def some_station(chance: random.Random, name: str, *, sun: bool) -> StationModel
     )
 
 
-class Building:
+class JumpingBuilding:
     """A load that jumps every few minutes, with a little noise on it; with feed-in of up to `sun_a`."""
 
     def __init__(self, chance: random.Random, highest_a: float, sun_a: float = 0.0) -> None:
@@ -73,7 +73,7 @@ def test_every_overload_ends_as_soon_as_stations_can_obey(seed: int, sun_a: floa
     limit_a = chance.uniform(70.0, 130.0)
     stations = [some_station(chance, f"S{i}", sun=sun_a > 0) for i in range(chance.randint(2, 8))]
     circuits = (make_grid(limit_a), make_row("a", 63.0), make_row("b", 63.0))
-    site = SiteHarness(circuits, stations, Building(chance, limit_a - 40.0, sun_a))
+    site = SiteHarness(circuits, stations, JumpingBuilding(chance, limit_a - 40.0, sun_a))
     site.connect()
     away: dict[str, float] = {}
     for _ in range(1800):

@@ -40,7 +40,7 @@ def make_evse(number: int, station: str = "A") -> EvseNode:
     )
 
 
-class Site:
+class UnmeteredSite:
     """Station A with `count` configured EVSEs and station B, on one circuit without a meter."""
 
     def __init__(self, count: int = 2, limit_a: float = 64.0) -> None:
@@ -94,7 +94,7 @@ class Site:
 
 
 def test_unconfigured_evse_of_station_with_several_is_held_at_fallback() -> None:
-    site = Site()
+    site = UnmeteredSite()
     site.plug_in(3)
     assert site.limits_of(THIRD) == [(LimitKind.FALLBACK, 6), (LimitKind.LEASE, 6)]
     site.run(20)
@@ -105,7 +105,7 @@ def test_unconfigured_evse_of_station_with_several_is_held_at_fallback() -> None
 
 
 def test_unconfigured_evse_without_car_is_limited_before_one_comes() -> None:
-    site = Site()
+    site = UnmeteredSite()
     site.observe(StateSeen(3, EvseState.AVAILABLE))
     assert (LimitKind.FALLBACK, 6) in site.limits_of(THIRD)
     assert site.unconfigured.booked_a == 0
@@ -113,7 +113,7 @@ def test_unconfigured_evse_without_car_is_limited_before_one_comes() -> None:
 
 
 def test_unconfigured_evse_that_refuses_limits_is_booked_at_its_maximum() -> None:
-    site = Site(limit_a=40.0)
+    site = UnmeteredSite(limit_a=40.0)
     site.accepts = False
     site.plug_in(3)
     site.run(20)
@@ -124,7 +124,7 @@ def test_unconfigured_evse_that_refuses_limits_is_booked_at_its_maximum() -> Non
 
 
 def test_unconfigured_evse_that_draws_above_its_limit_is_booked_with_it() -> None:
-    site = Site()
+    site = UnmeteredSite()
     site.plug_in(3)
     site.run(20)
     site.observe(DrawSeen(3, (25.0, 25.0, 25.0)))
@@ -133,7 +133,7 @@ def test_unconfigured_evse_that_draws_above_its_limit_is_booked_with_it() -> Non
 
 
 def test_unconfigured_evse_is_warned_of_with_the_table_to_add() -> None:
-    site = Site()
+    site = UnmeteredSite()
     site.plug_in(3)
     [text] = site.notices
     assert "EVSE not configured evse=A/3" in text
@@ -143,7 +143,7 @@ def test_unconfigured_evse_is_warned_of_with_the_table_to_add() -> None:
 
 
 def test_unconfigured_evse_gets_its_limits_again_after_boot() -> None:
-    site = Site()
+    site = UnmeteredSite()
     site.plug_in(3)
     site.run(20)
     site.sent.clear()
@@ -152,14 +152,14 @@ def test_unconfigured_evse_gets_its_limits_again_after_boot() -> None:
 
 
 def test_unconfigured_evse_number_without_profile_id_is_not_limited() -> None:
-    site = Site()
+    site = UnmeteredSite()
     site.plug_in(5_000_000)
     assert site.limits_of(EvseRef("A", 5_000_000)) == []
     assert site.unconfigured.booked_a == 32
 
 
 def test_unconfigured_evse_under_limit_of_whole_station_shares_it() -> None:
-    site = Site(count=1, limit_a=80.0)
+    site = UnmeteredSite(count=1, limit_a=80.0)
     site.plug_in(2)
     site.run(20)
     assert site.limits_of(EvseRef("A", 2)) == []
@@ -171,7 +171,7 @@ def test_unconfigured_evse_under_limit_of_whole_station_shares_it() -> None:
 
 @pytest.mark.parametrize("report", [DrawSeen(2, (20.0, 20.0, 20.0)), StateSeen(2, EvseState.CHARGING)])
 def test_unconfigured_evse_not_seen_under_station_limit_is_booked_beside(report: Observation) -> None:
-    site = Site(count=1, limit_a=80.0)
+    site = UnmeteredSite(count=1, limit_a=80.0)
     site.plug_in(2)
     site.run(20)
     site.observe(report)
@@ -179,14 +179,14 @@ def test_unconfigured_evse_not_seen_under_station_limit_is_booked_beside(report:
 
 
 def test_unconfigured_evse_of_single_one_with_limit_per_evse_is_limited() -> None:
-    site = Site(count=1)
+    site = UnmeteredSite(count=1)
     site.handle(QuirkSelected("A", Quirk(name="no station purpose", purpose="tx-default")))
     site.plug_in(2)
     assert (LimitKind.FALLBACK, 6) in site.limits_of(EvseRef("A", 2))
 
 
 def test_unconfigured_evse_of_station_that_is_gone_may_have_a_car() -> None:
-    site = Site(count=1)
+    site = UnmeteredSite(count=1)
     site.observe(StateSeen(2, EvseState.AVAILABLE))
     site.handle(StationDown("A"))
     site.run(1)

@@ -26,7 +26,7 @@ FINISHING, AVAILABLE = StateSeen(1, EvseState.FINISHING), StateSeen(1, EvseState
 DRAW = DrawSeen(1, (16.0, 16.0, 16.0))
 
 
-class LateStation:
+class LateMessages:
     """One EVSE with two connectors; times are s after noon."""
 
     def __init__(self, version: Version = Version.V201) -> None:
@@ -90,14 +90,14 @@ def make_values(at: float) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("status", ["Available", "Reserved", "Unavailable", "Faulted"])
 @pytest.mark.parametrize("connector", [1, 2])
 def test_state_of_other_connector_leaves_car_charging(status: str, connector: int) -> None:
-    station = LateStation()
+    station = LateMessages()
     station.start("T", connector)
     assert station.send_status(status, 3 - connector) == [CHARGING]
     assert station.send_status("Occupied", connector) == [CHARGING]
 
 
 def test_state_of_other_connector_by_event_leaves_car_charging() -> None:
-    station = LateStation()
+    station = LateMessages()
     station.start("T")
     data = {
         "eventId": 1,
@@ -113,31 +113,31 @@ def test_state_of_other_connector_by_event_leaves_car_charging() -> None:
 
 
 def test_state_of_other_connector_after_restart_leaves_car_charging() -> None:
-    before = LateStation()
+    before = LateMessages()
     before.start("T", 2)
     record = before.tracker.take_record()
     assert record is not None
-    after = LateStation()
+    after = LateMessages()
     after.tracker.restore(record)
     assert after.send_status("Available", 1) == [CHARGING]
 
 
 def test_cable_in_one_connector_counts_without_transaction() -> None:
-    station = LateStation()
+    station = LateMessages()
     station.send_status("Occupied", 1)
     assert station.send_status("Available", 2) == [StateSeen(1, EvseState.PREPARING)]
     assert station.send_status("Faulted", 1) == [AVAILABLE]
 
 
 def test_available_of_connector_in_use_counts() -> None:
-    station = LateStation()
+    station = LateMessages()
     station.send_status("Available", 2)
     station.start("T")
     assert station.send_status("Available", 1) == [AVAILABLE]
 
 
 def test_connectors_of_ended_transaction_count_again() -> None:
-    station = LateStation()
+    station = LateMessages()
     station.start("T", 2)
     station.send_status("Available", 1)
     station.event("Ended", "T", "Idle")
@@ -148,7 +148,7 @@ def test_connectors_of_ended_transaction_count_again() -> None:
 
 
 def test_end_of_transaction_never_begun_ends_no_other() -> None:
-    station = LateStation()
+    station = LateMessages()
     station.start("T")
     assert station.event("Ended", "X", "Idle") == []
     assert station.event("Ended", "Y", "Idle", evse={"id": 1, "connectorId": 1}) == []
@@ -156,7 +156,7 @@ def test_end_of_transaction_never_begun_ends_no_other() -> None:
 
 
 def test_late_events_of_last_transaction_change_no_next_one() -> None:
-    station = LateStation()
+    station = LateMessages()
     station.start("OLD")
     station.start("NEW")
     assert station.event("Updated", "OLD", "SuspendedEV") == []
@@ -165,14 +165,14 @@ def test_late_events_of_last_transaction_change_no_next_one() -> None:
 
 
 def test_transaction_whose_begin_is_missing_replaces_last_one() -> None:
-    station = LateStation()
+    station = LateMessages()
     station.start("OLD")
     assert station.event("Updated", "NEW", "SuspendedEV") == [StateSeen(1, EvseState.SUSPENDED_EV)]
     assert station.tracker.find_transaction(1) == "NEW"
 
 
 def test_transaction_that_began_offline_has_its_last_state() -> None:
-    station = LateStation()
+    station = LateMessages()
     station.start("OLD")
     station.now = 300.0
     station.send_status("Occupied")
@@ -185,7 +185,7 @@ def test_transaction_that_began_offline_has_its_last_state() -> None:
 
 
 def test_replayed_state_is_older_than_state_of_now() -> None:
-    station = LateStation()
+    station = LateMessages()
     station.start("T")
     station.now = 300.0
     assert station.event("Updated", "T", "Charging") == [CHARGING]
@@ -198,7 +198,7 @@ def test_replayed_state_is_older_than_state_of_now() -> None:
 
 
 def test_values_from_before_end_of_transaction_are_no_draw() -> None:
-    station = LateStation()
+    station = LateMessages()
     station.start("T")
     station.now = 100.0
     station.event("Ended", "T", "Idle")
@@ -208,7 +208,7 @@ def test_values_from_before_end_of_transaction_are_no_draw() -> None:
 
 
 def test_values_16_from_before_stop_are_no_draw() -> None:
-    station = LateStation(Version.V16)
+    station = LateMessages(Version.V16)
     started = {"connectorId": 1, "idTag": "A", "meterStart": 0, "timestamp": stamp(0)}
     station.send("StartTransaction", started)
     station.tracker.on_call_result(
@@ -225,7 +225,7 @@ def test_values_16_from_before_stop_are_no_draw() -> None:
 @pytest.mark.parametrize("ahead_s", [7200.0, -7200.0, -1.7e9, 1e9])
 def test_meter_with_clock_of_its_own_is_read(ahead_s: float) -> None:
     """A meter in local time, or one that counts from 1970, beside events in UTC."""
-    station = LateStation()
+    station = LateMessages()
     station.start("T")
     states = ("SuspendedEV", "Charging")
     for turn in range(40):
@@ -235,7 +235,7 @@ def test_meter_with_clock_of_its_own_is_read(ahead_s: float) -> None:
 
 
 def test_meter_whose_clock_stands_still_is_read() -> None:
-    station = LateStation()
+    station = LateMessages()
     station.start("T")
     for turn in range(40):
         station.now = 30.0 * turn
@@ -250,7 +250,7 @@ TOKEN = {"idToken": "A", "type": "ISO14443"}
 
 @pytest.mark.parametrize("admission", [{"triggerReason": "Authorized"}, {"idToken": TOKEN}])
 def test_transaction_that_begins_with_cable_waits_for_driver(admission: dict[str, Any]) -> None:
-    station = LateStation()
+    station = LateMessages()
     waiting = [TransactionSeen(1, True, "T", waits=True), StateSeen(1, EvseState.PREPARING)]
     assert station.event("Started", "T", "EVConnected", evse=WHERE) == waiting
     assert station.event("Updated", "T", "EVConnected") == [StateSeen(1, EvseState.PREPARING)]
@@ -260,7 +260,7 @@ def test_transaction_that_begins_with_cable_waits_for_driver(admission: dict[str
 
 @pytest.mark.parametrize("state", ["Charging", "SuspendedEV", "SuspendedEVSE"])
 def test_car_that_charges_without_driver_no_longer_waits(state: str) -> None:
-    station = LateStation()
+    station = LateMessages()
     station.event("Started", "T", "EVConnected", evse=WHERE)
     [begun, _] = station.event("Updated", "T", state)
     assert begun == TransactionSeen(1, True, "T")
@@ -268,8 +268,8 @@ def test_car_that_charges_without_driver_no_longer_waits(state: str) -> None:
 
 def test_transaction_that_begins_authorized_or_without_state_does_not_wait() -> None:
     for transaction, more in (("T", {"idToken": TOKEN}), ("U", {"triggerReason": "RemoteStart"})):
-        station = LateStation()
+        station = LateMessages()
         assert station.event("Started", transaction, "EVConnected", evse=WHERE, **more)[0] == TransactionSeen(
             1, True, transaction
         )
-    assert LateStation().event("Started", "V", evse=WHERE) == [TransactionSeen(1, True, "V")]
+    assert LateMessages().event("Started", "V", evse=WHERE) == [TransactionSeen(1, True, "V")]

@@ -35,7 +35,7 @@ from tests.examples import examples
 V16 = Version.V16
 
 
-class CrashedError(Exception):
+class RunOverError(Exception):
     """The run is over."""
 
 
@@ -115,7 +115,7 @@ class ControllerRun:
             if self._writes > 0 or self._last_is_on_disk:
                 self._store.persist_now(records)
             if self._writes <= 0:
-                raise CrashedError
+                raise RunOverError
 
     def serve(self, station: TransactionStation, now: float) -> None:
         action, payload = station.next_call()
@@ -157,7 +157,7 @@ def play(folder: Path, steps: Sequence[bool], lives: Sequence[tuple[int, bool]],
                 run.serve(station, next(clock))
             else:
                 run.deliver(backend, next(clock))
-        except CrashedError:
+        except RunOverError:
             run.close()
             run = born()
     run.close()
@@ -204,7 +204,7 @@ def test_message_delivered_before_kill_is_resent_under_same_id(tmp_path: Path, l
     station, backend = TransactionStation(), NumberingCsms(set())
     run = ControllerRun(tmp_path, 3, last_is_on_disk=last_is_on_disk)
     run.serve(station, 1)
-    with pytest.raises(CrashedError):
+    with pytest.raises(RunOverError):
         run.deliver(backend, 2)  # the third write is that of the answer
     run.close()
     again = ControllerRun(tmp_path, None, last_is_on_disk=True)

@@ -14,7 +14,7 @@ from trio_websocket import WebSocketConnection
 from tests.controller.services.test_app import limits, profile_call, running, site, station
 
 
-class Wall(datetime):
+class OffsetClock(datetime):
     """The clock on the wall, `ahead` of the real one."""
 
     ahead = timedelta(0)
@@ -28,12 +28,12 @@ class Wall(datetime):
 async def test_app_clock_step_keeps_limits_and_stations(
     jump: timedelta, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controller.services.machine.wall_clock.datetime", Wall)
-    monkeypatch.setattr(Wall, "ahead", timedelta(0))
+    monkeypatch.setattr("controller.services.machine.wall_clock.datetime", OffsetClock)
+    monkeypatch.setattr(OffsetClock, "ahead", timedelta(0))
     async with site(tmp_path) as (config, _):
         async with running(config) as controller, station(controller, "CS01") as first:
             assert await limits(first, 2) == [(0, 6.0), (1, 7.0)]
-            monkeypatch.setattr(Wall, "ahead", jump)
+            monkeypatch.setattr(OffsetClock, "ahead", jump)
             async with station(controller, "CS02") as second, trio.open_nursery() as nursery:
                 nursery.start_soon(obey, second)
                 schedule = (await profile_call(first))[3]["csChargingProfiles"]["chargingSchedule"]

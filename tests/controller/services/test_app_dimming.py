@@ -21,7 +21,7 @@ from tests.drivers.test_input_service import Module
 from tests.scenario.dimmed_daemon import (
     MALLORY,
     MINIMUM_W,
-    GridOperator,
+    GridOperatorLink,
     configure,
     connect_charging_station,
     connect_grid_operator,
@@ -290,7 +290,7 @@ async def test_app_dimming_hanging_disk_limits_before_it_answers(
 
     answers: list[str] = []
 
-    async def send_command(operator: GridOperator) -> None:
+    async def send_command(operator: GridOperatorLink) -> None:
         answers.append((await operator.send_command(make_command()))["status"])
 
     async with serve_csms() as peer, running(configure(tmp_path, peer)) as controller:

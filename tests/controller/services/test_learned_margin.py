@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import trio
@@ -12,10 +11,10 @@ from controller.config import Config
 from controller.config.loader import check_config
 from controller.load_management.events import MeterUpdated
 from controller.load_management.metering.margin_learning import DAY_S, RECURS, MarginStored
-from controller.model.journal import Record
 from controller.services.load_management.load_management_service import LoadManagementService
 from controller.store.state_store import StateStore
 from drivers.reading import MeterState, Quality, Reading
+from tests.controller.store.synchronous_store import SynchronousStore
 
 SITE = """
 [site]
@@ -33,13 +32,6 @@ driver = "janitza-umg604"
 transport = "tcp"
 host = "192.0.2.20"
 """
-
-
-class SynchronousStore(StateStore):
-    """Store that writes at once: no thread to wait for."""
-
-    async def persist(self, records: Sequence[Record]) -> None:
-        self.persist_now(records)
 
 
 def read_config() -> Config:

@@ -41,7 +41,7 @@ NOON = datetime(2026, 11, 27, 11)
 """UTC; 12:00 in Berlin."""
 
 
-class Wall(datetime):
+class FixedClock(datetime):
     """A clock on the wall that shows `shown`."""
 
     shown = NOON
@@ -56,8 +56,8 @@ async def test_clock_that_is_not_set_holds_all_entries_of_calendar(
 ) -> None:
     config, errors, _ = check_config(SITE, "site.toml")
     assert config is not None, errors
-    monkeypatch.setattr("controller.services.machine.wall_clock.datetime", Wall)
-    monkeypatch.setattr(Wall, "shown", datetime(1970, 1, 1, 0, 5))
+    monkeypatch.setattr("controller.services.machine.wall_clock.datetime", FixedClock)
+    monkeypatch.setattr(FixedClock, "shown", datetime(1970, 1, 1, 0, 5))
     service = LoadManagementService(config, StateStore(tmp_path), {})
     grid = service.site.circuits[0]
     service.share_current()
@@ -65,11 +65,11 @@ async def test_clock_that_is_not_set_holds_all_entries_of_calendar(
     assert service.energy.time_of_day(trio.current_time()) == ""
     assert service.energy.view(trio.current_time()).calendar == ("evening",)
 
-    monkeypatch.setattr(Wall, "shown", NOON)  # by NTP
+    monkeypatch.setattr(FixedClock, "shown", NOON)  # by NTP
     service.share_current()
     assert service.energy.calendar.limit_a(grid) == (63.0, 63.0, 63.0)
 
-    monkeypatch.setattr(Wall, "shown", datetime(1970, 1, 1, 0, 10))  # the time goes on as it was
+    monkeypatch.setattr(FixedClock, "shown", datetime(1970, 1, 1, 0, 10))  # the time goes on as it was
     mock_clock.jump(timedelta(hours=6.5).total_seconds())
     service.share_current()
     assert service.energy.calendar.limit_a(grid) == (20.0, 20.0, 20.0)

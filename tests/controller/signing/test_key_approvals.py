@@ -21,7 +21,7 @@ actions = ["SetChargingProfile"]
 """
 
 
-class Site:
+class ApprovedPolicy:
     """Keys of the grid operator and of its approvers, and a policy that is written step by step."""
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,11 +55,11 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Site:
-    return Site(tmp_path, capsys)
+def site(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> ApprovedPolicy:
+    return ApprovedPolicy(tmp_path, capsys)
 
 
-def test_key_counts_once_enough_holders_have_approved_it(site: Site) -> None:
+def test_key_counts_once_enough_holders_have_approved_it(site: ApprovedPolicy) -> None:
     assert site.holders() == set(APPROVERS)
     site.approve("anna")
     (unapproved,) = site.write().unapproved
@@ -69,13 +69,13 @@ def test_key_counts_once_enough_holders_have_approved_it(site: Site) -> None:
     assert site.write().unapproved == ()
 
 
-def test_key_approved_twice_by_one_holder_does_not_count(site: Site) -> None:
+def test_key_approved_twice_by_one_holder_does_not_count(site: ApprovedPolicy) -> None:
     site.approve("anna")
     site.approvals *= 2
     assert "dso" not in site.holders()
 
 
-def test_key_approvals_approval_does_not_cover_changed_entry(site: Site) -> None:
+def test_key_approvals_approval_does_not_cover_changed_entry(site: ApprovedPolicy) -> None:
     site.approve("anna")
     site.approve("bert")
     assert "dso" in site.holders()
@@ -84,26 +84,26 @@ def test_key_approvals_approval_does_not_cover_changed_entry(site: Site) -> None
 
 
 @pytest.mark.parametrize("value", ["", "nonsense", "AAAA"])
-def test_forged_approval_does_not_count(site: Site, value: str) -> None:
+def test_forged_approval_does_not_count(site: ApprovedPolicy, value: str) -> None:
     site.approve("anna")
     site.approvals.append(f'[[key.approval]]\nby = "bert"\nvalue = "{value}"\n')
     assert "dso" not in site.holders()
 
 
-def test_approval_by_foreign_key_is_refused(site: Site, tmp_path: Path) -> None:
+def test_approval_by_foreign_key_is_refused(site: ApprovedPolicy, tmp_path: Path) -> None:
     site.write()
     command = ["keys", "approve", site.file, "--holder", "dso", "--key", tmp_path / "dso"]
     assert main([*map(str, command)]) != 0
 
 
-def test_policy_check_names_key_that_waits(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_policy_check_names_key_that_waits(site: ApprovedPolicy, capsys: pytest.CaptureFixture[str]) -> None:
     site.approve("anna")
     site.write()
     assert main(["policy", "check", str(site.file)]) == 0
     assert "key of dso not in force: 1 of 2 approvals" in capsys.readouterr().err
 
 
-def test_more_approvals_than_approvers_are_error(site: Site, tmp_path: Path) -> None:
+def test_more_approvals_than_approvers_are_error(site: ApprovedPolicy, tmp_path: Path) -> None:
     site.write()
     text = site.file.read_text().replace("key_approvals = 2", "key_approvals = 4")
     _, errors = check_policy(text, "policy.toml", tmp_path)

@@ -27,7 +27,7 @@ def shown(password: bytes, station: str = "CS01", kept: HashedPassword = HASHED)
     )
 
 
-class Counted:
+class CountedHashes:
     """How often a hash was computed, and how many at the same time; each waits until it is let go on."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,18 +52,18 @@ class Counted:
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
-    return Counted(monkeypatch)
+def counted(monkeypatch: pytest.MonkeyPatch) -> CountedHashes:
+    return CountedHashes(monkeypatch)
 
 
-async def test_right_password_is_computed_once(counted: Counted) -> None:
+async def test_right_password_is_computed_once(counted: CountedHashes) -> None:
     checks = PasswordVerifier()
     for _ in range(3):
         assert isinstance(await checks.decide(shown(GOOD)), Admission)
     assert counted.calls == 1
 
 
-async def test_wrong_password_is_refused_and_keeps_accepted_one(counted: Counted) -> None:
+async def test_wrong_password_is_refused_and_keeps_accepted_one(counted: CountedHashes) -> None:
     checks = PasswordVerifier()
     await checks.decide(shown(GOOD))
     for _ in range(2):
@@ -75,7 +75,7 @@ async def test_wrong_password_is_refused_and_keeps_accepted_one(counted: Counted
     assert counted.calls == 3
 
 
-async def test_password_cache_of_one_station_admits_no_other(counted: Counted) -> None:
+async def test_password_cache_of_one_station_admits_no_other(counted: CountedHashes) -> None:
     checks = PasswordVerifier()
     await checks.decide(shown(GOOD))
     stolen = PasswordUnverified(
@@ -84,7 +84,7 @@ async def test_password_cache_of_one_station_admits_no_other(counted: Counted) -
     assert isinstance(await checks.decide(stolen), Rejection)
 
 
-async def test_password_verifier_new_configured_hash_is_verified_again(counted: Counted) -> None:
+async def test_password_verifier_new_configured_hash_is_verified_again(counted: CountedHashes) -> None:
     checks = PasswordVerifier()
     await checks.decide(shown(GOOD))
     changed = hash_password(b"another", b"salt", log_n=4)
@@ -92,7 +92,7 @@ async def test_password_verifier_new_configured_hash_is_verified_again(counted: 
     assert counted.calls == 2
 
 
-async def test_guesses_of_one_station_wait_and_delay_no_other(counted: Counted) -> None:
+async def test_guesses_of_one_station_wait_and_delay_no_other(counted: CountedHashes) -> None:
     checks = PasswordVerifier(at_once=2)
     counted.go_on.clear()
     verdicts: list[object] = []
@@ -114,7 +114,7 @@ async def test_guesses_of_one_station_wait_and_delay_no_other(counted: Counted) 
     assert sum(isinstance(verdict, Admission) for verdict in verdicts) == 1
 
 
-async def test_password_verifier_hashes_at_once_are_bounded(counted: Counted) -> None:
+async def test_password_verifier_hashes_at_once_are_bounded(counted: CountedHashes) -> None:
     checks = PasswordVerifier(at_once=2)
     async with trio.open_nursery() as nursery:
         for number in range(20):
@@ -124,7 +124,7 @@ async def test_password_verifier_hashes_at_once_are_bounded(counted: Counted) ->
 
 
 async def test_password_verifier_queue_too_long_is_refused_with_retry(
-    counted: Counted, monkeypatch: pytest.MonkeyPatch
+    counted: CountedHashes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(password_verifier, "VERIFY_TIMEOUT_S", 0.05)
     checks = PasswordVerifier(at_once=1)

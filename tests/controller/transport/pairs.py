@@ -21,7 +21,7 @@ MOST = 10_000
 """Bytes of a message that the link takes."""
 
 
-class Peer:
+class RawPeer:
     """A peer that sends events and any bytes, and receives events."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
@@ -59,7 +59,7 @@ class Peer:
 @asynccontextmanager
 async def pair(
     *extensions: Extension, early: bytes = b"", pace: TokenBucket | None = None
-) -> AsyncIterator[tuple[WebSocketConnection, Peer]]:
+) -> AsyncIterator[tuple[WebSocketConnection, RawPeer]]:
     """An open link on the server's side of a TCP connection, and its peer, who has sent `early` before."""
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listeners[0] as listener, trio.open_nursery() as nursery:
@@ -71,7 +71,7 @@ async def pair(
             if early:
                 wire.receive_data(early)
             try:
-                yield WebSocketConnection(nursery, transport, wire, pace), Peer(theirs)
+                yield WebSocketConnection(nursery, transport, wire, pace), RawPeer(theirs)
             finally:
                 transport.close()
         nursery.cancel_scope.cancel()

@@ -72,7 +72,7 @@ def control(kind: int = 1, **message: Any) -> bytes:
     )
 
 
-class Site:
+class ControlledSite:
     """Node, device and state machines of a site, wired as the service wires them."""
 
     def __init__(
@@ -200,7 +200,7 @@ class Guard:
     """An energy guard on a connection that it has dialed to a site."""
 
     def __init__(
-        self, site: Site, name: str = "c1", ski: str = GUARD_SKI, *, device: str = GUARD_DEVICE
+        self, site: ControlledSite, name: str = "c1", ski: str = GUARD_SKI, *, device: str = GUARD_DEVICE
     ) -> None:
         self.site = site
         self.name = name

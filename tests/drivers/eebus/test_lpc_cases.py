@@ -13,7 +13,7 @@ import pytest
 from drivers.eebus.limitation import PowerDirection
 from drivers.eebus.lpc import Failsafe, ObedienceChanged, State
 from drivers.eebus.spine_data import format_time
-from tests.drivers.eebus.guard import GUARD_SKI, Guard, Site, notified
+from tests.drivers.eebus.guard import GUARD_SKI, ControlledSite, Guard, notified
 
 NOMINAL_W = 100_000
 LIMITS = "loadControlLimitListData"
@@ -24,7 +24,7 @@ class Case:
 
     def __init__(self, direction: PowerDirection, **site: object) -> None:
         self.direction = direction
-        self.site = Site(production=direction is PowerDirection.PRODUCE, **site)  # type: ignore[arg-type]
+        self.site = ControlledSite(production=direction is PowerDirection.PRODUCE, **site)  # type: ignore[arg-type]
         self.guard = Guard(self.site).connect()
         self.limit_id = 1 if direction is PowerDirection.CONSUME else 2
         self.key = 1 if direction is PowerDirection.CONSUME else 3
@@ -619,7 +619,7 @@ CLOCK_STEPS_S = pytest.mark.parametrize("step_s", [-86_400.0 * 400, -3600.0, 360
 
 def connected() -> Guard:
     """A guard whose inactive limit was accepted."""
-    guard = Guard(Site()).connect()
+    guard = Guard(ControlledSite()).connect()
     guard.beat()
     assert guard.write_limit(0, active=False) == 0
     return guard

@@ -8,7 +8,7 @@ import pytest
 
 from drivers.eebus.monitoring import NOTIFY_S
 from drivers.reading import Reading
-from tests.drivers.eebus.guard import Guard, Site, notified
+from tests.drivers.eebus.guard import ControlledSite, Guard, notified
 
 CONSUMING = Reading(
     time=0.0,
@@ -34,16 +34,16 @@ LIST = "measurementListData"
 
 
 @pytest.fixture
-def site() -> Site:
-    return Site()
+def site() -> ControlledSite:
+    return ControlledSite()
 
 
 @pytest.fixture
-def guard(site: Site) -> Guard:
+def guard(site: ControlledSite) -> Guard:
     return Guard(site).connect()
 
 
-def feed(site: Site, reading: Reading | None) -> None:
+def feed(site: ControlledSite, reading: Reading | None) -> None:
     site.do(site.node.update_reading(reading, site.now, site.utc))
 
 
@@ -67,13 +67,13 @@ def _number(value: dict[str, Any]) -> float:
     return float(value["number"]) * 10.0 ** value["scale"]
 
 
-def test_com_pt_mu_polling_001_each_read_is_answered(site: Site, guard: Guard) -> None:
+def test_com_pt_mu_polling_001_each_read_is_answered(site: ControlledSite, guard: Guard) -> None:
     feed(site, CONSUMING)
     for _ in range(5):
         assert len(guard.read(LIST, 6)["measurementData"]) == 13
 
 
-def test_com_pt_mu_notification_001_each_change_is_notified(site: Site, guard: Guard) -> None:
+def test_com_pt_mu_notification_001_each_change_is_notified(site: ControlledSite, guard: Guard) -> None:
     for number in range(5):
         feed(site, Reading(time=0.0, power_total_w=1000.0 + number))
         guard.wait(120)
@@ -99,7 +99,7 @@ def test_com_pt_mu_notification_001_each_change_is_notified(site: Site, guard: G
     ],
 )
 def test_monitoring_mpc_value_is_readable_and_change_notified(
-    site: Site, guard: Guard, case: str, scope: str, phases: str, consuming: float, producing: float
+    site: ControlledSite, guard: Guard, case: str, scope: str, phases: str, consuming: float, producing: float
 ) -> None:
     feed(site, CONSUMING)
     assert values(guard)[scope, phases] == pytest.approx(consuming), case
@@ -111,7 +111,7 @@ def test_monitoring_mpc_value_is_readable_and_change_notified(
     assert values(guard)[scope, phases] == pytest.approx(producing), case
 
 
-def test_only_measured_quantities_are_described(site: Site, guard: Guard) -> None:
+def test_only_measured_quantities_are_described(site: ControlledSite, guard: Guard) -> None:
     feed(site, Reading(time=0.0, power_w=(100.0, None, None), power_total_w=100.0))
     assert values(guard) == {("acPowerTotal", "abc"): 100, ("acPower", "a"): 100}
     [description] = guard.read("electricalConnectionDescriptionListData", 3)[
@@ -121,7 +121,7 @@ def test_only_measured_quantities_are_described(site: Site, guard: Guard) -> Non
     assert description["positiveEnergyDirection"] == "consume"
 
 
-def test_monitoring_scenarios_are_those_that_meter_serves(site: Site, guard: Guard) -> None:
+def test_monitoring_scenarios_are_those_that_meter_serves(site: ControlledSite, guard: Guard) -> None:
     def scenarios() -> list[int]:
         actors = guard.read("nodeManagementUseCaseData")["useCaseInformation"]
         [unit] = [each for each in actors if each["actor"] == "MonitoredUnit"]
@@ -134,12 +134,12 @@ def test_monitoring_scenarios_are_those_that_meter_serves(site: Site, guard: Gua
     assert scenarios() == [1, 2, 3, 4, 5]
 
 
-def test_monitoring_total_power_is_sum_where_meter_has_none(site: Site, guard: Guard) -> None:
+def test_monitoring_total_power_is_sum_where_meter_has_none(site: ControlledSite, guard: Guard) -> None:
     feed(site, Reading(time=0.0, power_w=(1.0, 2.0, 3.0)))
     assert values(guard)["acPowerTotal", "abc"] == 6
 
 
-def test_unreadable_meter_is_marked_as_error(site: Site, guard: Guard) -> None:
+def test_unreadable_meter_is_marked_as_error(site: ControlledSite, guard: Guard) -> None:
     feed(site, CONSUMING)
     feed(site, None)
     assert values(guard) == {}
@@ -147,7 +147,7 @@ def test_unreadable_meter_is_marked_as_error(site: Site, guard: Guard) -> None:
     assert states == {"error"}
 
 
-def test_monitoring_notifications_are_apart_and_last_value_comes(site: Site, guard: Guard) -> None:
+def test_monitoring_notifications_are_apart_and_last_value_comes(site: ControlledSite, guard: Guard) -> None:
     for number in range(50):
         feed(site, Reading(time=0.0, power_total_w=float(number)))
         guard.wait(0.2)
@@ -157,7 +157,7 @@ def test_monitoring_notifications_are_apart_and_last_value_comes(site: Site, gua
     assert data[-1]["measurementData"][0]["value"]["number"] == 49
 
 
-def test_unchanged_values_are_not_notified(site: Site, guard: Guard) -> None:
+def test_unchanged_values_are_not_notified(site: ControlledSite, guard: Guard) -> None:
     feed(site, CONSUMING)
     guard.wait(10)
     guard.received.clear()

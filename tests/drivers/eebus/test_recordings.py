@@ -10,7 +10,7 @@ import pytest
 
 from drivers.eebus.lpc import State
 from drivers.reading import Reading
-from tests.drivers.eebus.guard import GUARD_SKI, Guard, Site, commands_of, to_object
+from tests.drivers.eebus.guard import GUARD_SKI, ControlledSite, Guard, commands_of, to_object
 
 FOLDER = Path(__file__).parent / "recordings"
 EXPECTATIONS: dict[str, dict[str, Any]] = json.loads((FOLDER / "expectations.json").read_text())
@@ -35,7 +35,7 @@ class Player:
         setup = self.expected.get("setup", {})
         lines = [json.loads(line) for line in (FOLDER / file).read_text().splitlines()]
         self.lines = [(number, each) for number, each in enumerate(lines, 1) if each.get("run", "") == run]
-        self.site = Site(
+        self.site = ControlledSite(
             trusted={GUARD_SKI: ""} if setup.get("trusted", True) else {},
             production=setup.get("production", False),
             ship_id="Blackbox-System-1",

@@ -9,7 +9,7 @@ import pytest
 
 from drivers.eebus.eebus_node import MOST_UNTRUSTED, DoubleConnection
 from drivers.eebus.ship import Role
-from tests.drivers.eebus.guard import GUARD_SKI, Guard, Site, control
+from tests.drivers.eebus.guard import GUARD_SKI, ControlledSite, Guard, control
 
 CMI = b"\x00\x00"
 READY = {"connectionHello": {"phase": "ready", "waiting": 60000}}
@@ -20,14 +20,14 @@ PIN_NONE = control(connectionPinState={"pinState": "none"})
 READ_ACCESS = control(accessMethodsRequest=[])
 
 
-def served(site: Site) -> Guard:
+def served(site: ControlledSite) -> Guard:
     """A partner that has opened the WebSocket to the node."""
     guard = Guard(site)
     site.open()
     return guard
 
 
-def dialed(site: Site) -> Guard:
+def dialed(site: ControlledSite) -> Guard:
     """A partner to which the node has opened the WebSocket and sent its CMI."""
     guard = Guard(site)
     site.open(role=Role.CLIENT)
@@ -35,14 +35,14 @@ def dialed(site: Site) -> Guard:
     return guard
 
 
-def after_hello(site: Site, role: Role) -> Guard:
+def after_hello(site: ControlledSite, role: Role) -> Guard:
     guard = served(site) if role is Role.SERVER else dialed(site)
     guard.send(CMI)
     guard.send(control(**READY))
     return guard
 
 
-def after_handshake(site: Site) -> Guard:
+def after_handshake(site: ControlledSite) -> Guard:
     guard = Guard(site)
     guard.handshake()
     return guard
@@ -52,13 +52,13 @@ def after_handshake(site: Site) -> Guard:
 
 
 def test_tc_ship_role_001_server_waits_for_cmi_then_sends_hello() -> None:
-    guard = served(Site())
+    guard = served(ControlledSite())
     assert guard.wait(7) == []
     assert guard.send(CMI) == [CMI, READY]
 
 
 def test_tc_ship_role_002_client_sends_cmi_first_and_waits() -> None:
-    site = Site()
+    site = ControlledSite()
     guard = dialed(site)
     assert guard.wait(7) == []
     assert guard.send(CMI) == [READY]
@@ -66,7 +66,7 @@ def test_tc_ship_role_002_client_sends_cmi_first_and_waits() -> None:
 
 def test_tc_ship_role_003_server_and_client_at_same_time() -> None:
     other = "c" * 40
-    site = Site(trusted={GUARD_SKI: "", other: ""})
+    site = ControlledSite(trusted={GUARD_SKI: "", other: ""})
     site.open("c1")
     site.open("c2", Role.CLIENT, other)
     site.receive(CMI, "c1")
@@ -80,7 +80,7 @@ def test_tc_ship_role_003_server_and_client_at_same_time() -> None:
     ("case", "message"), [("TC_SHIP_CMI_001", b"\x01\x00"), ("TC_SHIP_CMI_005", b"\x00\x01")]
 )
 def test_tc_ship_cmi_001_005_server_answers_invalid_cmi_then_closes(case: str, message: bytes) -> None:
-    site = Site()
+    site = ControlledSite()
     guard = served(site)
     assert guard.send(message) == [CMI], case
     assert site.closed["c1"][0] == 0.0
@@ -90,7 +90,7 @@ def test_tc_ship_cmi_001_005_server_answers_invalid_cmi_then_closes(case: str, m
     ("case", "message"), [("TC_SHIP_CMI_002", b"\x01\x00"), ("TC_SHIP_CMI_006", b"\x00\x01")]
 )
 def test_tc_ship_cmi_002_006_client_closes_without_message(case: str, message: bytes) -> None:
-    site = Site()
+    site = ControlledSite()
     guard = dialed(site)
     assert guard.send(message) == [], case
     assert "c1" in site.closed
@@ -98,7 +98,7 @@ def test_tc_ship_cmi_002_006_client_closes_without_message(case: str, message: b
 
 @pytest.mark.parametrize("role", [Role.SERVER, Role.CLIENT])
 def test_tc_ship_cmi_003_004_closed_after_cmi_timeout(role: Role) -> None:
-    site = Site()
+    site = ControlledSite()
     site.open(role=role)
     site.advance(40)
     assert 7 < site.closed["c1"][0] < 32
@@ -108,7 +108,7 @@ def test_tc_ship_cmi_003_004_closed_after_cmi_timeout(role: Role) -> None:
 
 
 def test_tc_ship_hello_001_both_ready_leads_to_protocol() -> None:
-    site = Site()
+    site = ControlledSite()
     guard = served(site)
     guard.send(CMI)
     assert guard.send(control(**READY)) == []
@@ -117,7 +117,7 @@ def test_tc_ship_hello_001_both_ready_leads_to_protocol() -> None:
 
 
 def test_tc_ship_hello_002_each_prolongation_gives_full_minute() -> None:
-    site = Site()
+    site = ControlledSite()
     guard = served(site)
     guard.send(CMI)
     assert guard.wait(45) == []
@@ -131,7 +131,7 @@ def test_tc_ship_hello_002_each_prolongation_gives_full_minute() -> None:
 
 
 def test_tc_ship_hello_003_silent_partner_is_aborted_after_waiting() -> None:
-    site = Site()
+    site = ControlledSite()
     guard = served(site)
     [_, hello] = guard.send(CMI)
     waiting = hello["connectionHello"]["waiting"]
@@ -142,7 +142,7 @@ def test_tc_ship_hello_003_silent_partner_is_aborted_after_waiting() -> None:
 
 
 def test_tc_ship_hello_004_pending_without_request_is_ignored() -> None:
-    site = Site()
+    site = ControlledSite()
     guard = served(site)
     guard.send(CMI)
     assert guard.send(control(connectionHello={"phase": "pending", "waiting": 60000})) == []
@@ -152,7 +152,7 @@ def test_tc_ship_hello_004_pending_without_request_is_ignored() -> None:
 
 
 def test_hello_of_untrusted_partner_is_prolonged_until_accepted() -> None:
-    site = Site(trusted={})
+    site = ControlledSite(trusted={})
     guard = served(site)
     [_, pending] = guard.send(CMI)
     assert pending == {"connectionHello": {"phase": "pending", "waiting": 60000}}
@@ -170,7 +170,7 @@ def test_hello_of_untrusted_partner_is_prolonged_until_accepted() -> None:
 
 
 def test_hello_of_untrusted_partner_without_prolongation_is_aborted() -> None:
-    site = Site(trusted={})
+    site = ControlledSite(trusted={})
     guard = served(site)
     guard.send(CMI)
     guard.send(control(**READY))
@@ -179,7 +179,7 @@ def test_hello_of_untrusted_partner_without_prolongation_is_aborted() -> None:
 
 
 def test_ship_hello_with_waiting_below_second_is_over() -> None:
-    site = Site(trusted={})
+    site = ControlledSite(trusted={})
     guard = served(site)
     guard.send(CMI)
     ready = control(connectionHello={"phase": "ready", "waiting": 999})
@@ -187,7 +187,7 @@ def test_ship_hello_with_waiting_below_second_is_over() -> None:
 
 
 def test_ship_hello_prolonged_forever_by_partner_ends() -> None:
-    site = Site()
+    site = ControlledSite()
     guard = served(site)
     guard.send(CMI)
     for _ in range(200):
@@ -197,7 +197,7 @@ def test_ship_hello_prolonged_forever_by_partner_ends() -> None:
 
 
 def test_ship_hello_aborted_by_partner_ends_connection() -> None:
-    site = Site()
+    site = ControlledSite()
     guard = served(site)
     guard.send(CMI)
     assert guard.send(control(connectionHello={"phase": "aborted"})) == []
@@ -205,7 +205,7 @@ def test_ship_hello_aborted_by_partner_ends_connection() -> None:
 
 
 def test_ship_hello_replaced_by_datagram_is_aborted() -> None:
-    site = Site()
+    site = ControlledSite()
     guard = served(site)
     guard.send(CMI)
     data = b'\x02{"data":[{"header":[{"protocolId":"ee1.0"}]},{"payload":[]}]}'
@@ -217,21 +217,21 @@ def test_ship_hello_replaced_by_datagram_is_aborted() -> None:
 
 
 def test_tc_ship_prot_001_server_selects_and_continues_if_confirmed() -> None:
-    guard = after_hello(Site(), Role.SERVER)
+    guard = after_hello(ControlledSite(), Role.SERVER)
     [select] = guard.send(ANNOUNCE)
     assert select["messageProtocolHandshake"] == {"handshakeType": "select", **OFFER}
     assert guard.send(SELECT) == [{"connectionPinState": {"pinState": "none"}}]
 
 
 def test_tc_ship_prot_001_newer_version_is_answered_by_own() -> None:
-    guard = after_hello(Site(), Role.SERVER)
+    guard = after_hello(ControlledSite(), Role.SERVER)
     newer = {"version": {"major": 1, "minor": 7}, "formats": {"format": ["JSON-UTF16", "JSON-UTF8"]}}
     [select] = guard.send(control(messageProtocolHandshake={"handshakeType": "announceMax", **newer}))
     assert select["messageProtocolHandshake"] == {"handshakeType": "select", **OFFER}
 
 
 def test_tc_ship_prot_002_client_announces_and_echoes_selection() -> None:
-    site = Site()
+    site = ControlledSite()
     guard = dialed(site)
     guard.send(CMI)
     [announce] = guard.send(control(**READY))
@@ -244,7 +244,7 @@ def test_tc_ship_prot_002_client_announces_and_echoes_selection() -> None:
 
 @pytest.mark.parametrize("role", [Role.SERVER, Role.CLIENT])
 def test_tc_ship_prot_003_004_silence_is_error_1(role: Role) -> None:
-    site = Site()
+    site = ControlledSite()
     guard = after_hello(site, role)
     assert guard.wait(12) == [{"messageProtocolHandshakeError": {"error": 1}}]
     assert site.closed["c1"][0] <= 12
@@ -252,7 +252,7 @@ def test_tc_ship_prot_003_004_silence_is_error_1(role: Role) -> None:
 
 @pytest.mark.parametrize("role", [Role.SERVER, Role.CLIENT])
 def test_tc_ship_prot_005_006_hello_is_error_2(role: Role) -> None:
-    site = Site()
+    site = ControlledSite()
     guard = after_hello(site, role)
     assert guard.send(control(**READY)) == [{"messageProtocolHandshakeError": {"error": 2}}]
     assert "c1" in site.closed
@@ -266,7 +266,7 @@ def test_tc_ship_prot_005_006_hello_is_error_2(role: Role) -> None:
     ],
 )
 def test_protocol_without_common_version_or_format_is_error_3(offer: dict[str, Any]) -> None:
-    site = Site()
+    site = ControlledSite()
     guard = after_hello(site, Role.SERVER)
     offered = control(messageProtocolHandshake={"handshakeType": "announceMax", **offer})
     assert guard.send(offered) == [{"messageProtocolHandshakeError": {"error": 3}}]
@@ -274,7 +274,7 @@ def test_protocol_without_common_version_or_format_is_error_3(offer: dict[str, A
 
 
 def test_tc_ship_pin_001_none_leads_to_data() -> None:
-    guard = after_hello(Site(), Role.SERVER)
+    guard = after_hello(ControlledSite(), Role.SERVER)
     guard.send(ANNOUNCE)
     guard.send(SELECT)
     assert guard.send(PIN_NONE) == [{"accessMethodsRequest": []}]
@@ -282,7 +282,7 @@ def test_tc_ship_pin_001_none_leads_to_data() -> None:
 
 
 def test_ship_pin_required_closes_with_reason() -> None:
-    site = Site()
+    site = ControlledSite()
     guard = after_hello(site, Role.SERVER)
     guard.send(ANNOUNCE)
     guard.send(SELECT)
@@ -291,7 +291,7 @@ def test_ship_pin_required_closes_with_reason() -> None:
 
 
 def test_ship_pin_without_answer_times_out() -> None:
-    site = Site()
+    site = ControlledSite()
     guard = after_hello(site, Role.SERVER)
     guard.send(ANNOUNCE)
     guard.send(SELECT)
@@ -313,7 +313,7 @@ def test_ship_pin_without_answer_times_out() -> None:
     ],
 )
 def test_tc_ship_msg_001_002_odd_messages_are_ignored(case: str, message: bytes) -> None:
-    site = Site()
+    site = ControlledSite()
     guard = after_handshake(site)
     assert guard.send(message) == [], case
     assert site.refused
@@ -322,7 +322,7 @@ def test_tc_ship_msg_001_002_odd_messages_are_ignored(case: str, message: bytes)
 
 
 def test_tc_ship_msg_003_blanks_around_structure_are_understood() -> None:
-    site = Site()
+    site = ControlledSite()
     guard = served(site)
     guard.send(CMI)
     blank = ' \t\r\n[ \t\n{ "connectionHello"\r : [ {"phase" :\t"ready"} , \n{"waiting": 60000 } ] } ]'
@@ -331,7 +331,7 @@ def test_tc_ship_msg_003_blanks_around_structure_are_understood() -> None:
 
 
 def test_ship_message_with_appended_zero_byte_is_understood() -> None:
-    guard = after_handshake(Site())
+    guard = after_handshake(ControlledSite())
     assert guard.send(READ_ACCESS + b"\x00") == [{"accessMethods": {"id": "Site-1"}}]
 
 
@@ -339,13 +339,13 @@ def test_ship_message_with_appended_zero_byte_is_understood() -> None:
 
 
 def test_tc_ship_am_001_repeated_request_is_answered_each_time() -> None:
-    guard = after_handshake(Site())
+    guard = after_handshake(ControlledSite())
     for _ in range(20):
         assert guard.send(READ_ACCESS) == [{"accessMethods": {"id": "Site-1"}}]
 
 
 def test_tc_ship_amdata_001_all_questions_are_answered() -> None:
-    guard = after_handshake(Site())
+    guard = after_handshake(ControlledSite())
     discovery = guard.read("nodeManagementDetailedDiscoveryData")
     assert guard.send(READ_ACCESS) == [{"accessMethods": {"id": "Site-1"}}]
     assert discovery["deviceInformation"]
@@ -353,7 +353,7 @@ def test_tc_ship_amdata_001_all_questions_are_answered() -> None:
 
 
 def test_tc_ship_amdata_002_data_before_partners_access_methods() -> None:
-    guard = after_hello(Site(), Role.SERVER)
+    guard = after_hello(ControlledSite(), Role.SERVER)
     guard.send(ANNOUNCE)
     guard.send(SELECT)
     assert guard.send(PIN_NONE) == [{"accessMethodsRequest": []}]
@@ -364,14 +364,14 @@ def test_tc_ship_amdata_002_data_before_partners_access_methods() -> None:
 
 
 def test_tc_ship_amdata_003_discovery_read_at_once_and_access_answered() -> None:
-    guard = after_handshake(Site())
+    guard = after_handshake(ControlledSite())
     assert "nodeManagementDetailedDiscoveryData" in guard.received[0]["payload"]["cmd"][0]
     guard.wait(5)
     assert guard.send(READ_ACCESS) == [{"accessMethods": {"id": "Site-1"}}]
 
 
 def test_ship_id_is_stored_once_and_another_id_closes() -> None:
-    site = Site()
+    site = ControlledSite()
     guard = after_handshake(site)
     assert site.ship_ids == {GUARD_SKI: "Id-d:_n:Guard-1"}
     guard.send(control(accessMethods={"id": "somebody else"}))
@@ -382,7 +382,7 @@ def test_ship_id_is_stored_once_and_another_id_closes() -> None:
 
 
 def test_tc_ship_term_001_revoked_trust_is_announced_and_closed() -> None:
-    site = Site()
+    site = ControlledSite()
     guard = Guard(site).connect()
     before = len(site.sent)
     site.do(site.node.revoke(GUARD_SKI, site.now))
@@ -396,7 +396,7 @@ def test_tc_ship_term_001_revoked_trust_is_announced_and_closed() -> None:
 
 
 def test_tc_ship_term_001_confirmed_end_closes_at_once() -> None:
-    site = Site()
+    site = ControlledSite()
     guard = after_handshake(site)
     site.do(site.node.revoke(GUARD_SKI, site.now))
     guard.send(control(3, connectionClose={"phase": "confirm"}))
@@ -404,7 +404,7 @@ def test_tc_ship_term_001_confirmed_end_closes_at_once() -> None:
 
 
 def test_ship_close_announced_by_partner_is_confirmed() -> None:
-    site = Site()
+    site = ControlledSite()
     guard = after_handshake(site)
     announce = control(3, connectionClose={"phase": "announce", "maxTime": 500, "reason": "unspecific"})
     assert guard.send(announce) == [{"connectionClose": {"phase": "confirm"}}]
@@ -412,7 +412,7 @@ def test_ship_close_announced_by_partner_is_confirmed() -> None:
 
 
 def test_limit_written_after_revocation_does_not_count() -> None:
-    site = Site()
+    site = ControlledSite()
     guard = Guard(site).connect()
     guard.beat()
     site.do(site.node.revoke(GUARD_SKI, site.now))
@@ -435,7 +435,7 @@ def test_limit_written_after_revocation_does_not_count() -> None:
 def test_tc_ship_conn_001_one_of_two_connections_is_kept(
     our_ski: str, rule: DoubleConnection, kept: str
 ) -> None:
-    site = Site(our_ski=our_ski, rule=rule)
+    site = ControlledSite(our_ski=our_ski, rule=rule)
     site.open("c1", Role.CLIENT)
     site.advance(1)
     site.open("c2", Role.SERVER)
@@ -444,7 +444,7 @@ def test_tc_ship_conn_001_one_of_two_connections_is_kept(
 
 
 def test_tc_ship_conn_001_smaller_ski_leaves_decision_by_newest() -> None:
-    site = Site(our_ski="0" * 40, rule=DoubleConnection.NEWEST)
+    site = ControlledSite(our_ski="0" * 40, rule=DoubleConnection.NEWEST)
     site.open("c1", Role.CLIENT)
     site.open("c2", Role.SERVER)
     assert site.closed == {}
@@ -452,7 +452,7 @@ def test_tc_ship_conn_001_smaller_ski_leaves_decision_by_newest() -> None:
 
 @pytest.mark.parametrize("our_ski", ["f" * 40, "0" * 40])
 def test_ship_reconnection_in_same_role_replaces_old_one(our_ski: str) -> None:
-    site = Site(our_ski=our_ski)
+    site = ControlledSite(our_ski=our_ski)
     guard = Guard(site).connect()
     assert guard.read_limit()["isLimitActive"] is False
     again = Guard(site, "c2").connect()
@@ -462,7 +462,7 @@ def test_ship_reconnection_in_same_role_replaces_old_one(our_ski: str) -> None:
 
 
 def test_ship_untrusted_partners_beyond_limit_are_closed() -> None:
-    site = Site(trusted={})
+    site = ControlledSite(trusted={})
     for number in range(MOST_UNTRUSTED + 1):
         site.open(f"c{number}", ski=f"{number:040x}")
     assert set(site.closed) == {f"c{MOST_UNTRUSTED}"}

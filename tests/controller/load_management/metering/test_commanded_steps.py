@@ -50,7 +50,7 @@ def commanded(ref: EvseRef, delta_a: PhaseAmps, at: float, *, is_known: bool = T
     )
 
 
-class Site:
+class FollowingCar:
     """A building of 8 A and a car of 16 A on L1 that follows each limit `FOLLOWS_S` later, by the second."""
 
     def __init__(self, meter: Meter = right, phases: int = 1, read_each_s: int = 1) -> None:
@@ -93,7 +93,7 @@ class Site:
 
 @pytest.mark.parametrize(("phases", "moves"), [(1, 3), (2, 3), (3, 2)])
 def test_moves_that_are_seen_in_a_row_prove_their_phases(phases: int, moves: int) -> None:
-    site = Site(phases=phases)
+    site = FollowingCar(phases=phases)
     begun_at = site.now
     for number in range(moves):
         assert site.proven == set()
@@ -110,7 +110,7 @@ def test_moves_that_are_seen_in_a_row_prove_their_phases(phases: int, moves: int
 
 @pytest.mark.parametrize("read_each_s", [2, 5, 10])
 def test_moves_prove_phase_of_meter_that_is_seldom_read(read_each_s: int) -> None:
-    site = Site(read_each_s=read_each_s)
+    site = FollowingCar(read_each_s=read_each_s)
     for limit_a in (10.0, 16.0, 10.0):
         site.limit(limit_a)
         site.wait(60)
@@ -120,7 +120,7 @@ def test_moves_prove_phase_of_meter_that_is_seldom_read(read_each_s: int) -> Non
 @pytest.mark.parametrize("read_each_s", [1, 10])
 @pytest.mark.parametrize("meter", [backwards, swapped, before_the_cars])
 def test_wrong_meter_is_not_proven(meter: Meter, read_each_s: int) -> None:
-    site = Site(meter, read_each_s=read_each_s)
+    site = FollowingCar(meter, read_each_s=read_each_s)
     for limit_a in (10.0, 16.0) * 3:
         site.limit(limit_a)
         site.wait(60)
@@ -129,7 +129,7 @@ def test_wrong_meter_is_not_proven(meter: Meter, read_each_s: int) -> None:
 
 def test_two_loads_of_building_prove_no_meter_before_the_cars() -> None:
     # A load of 6 A goes off as the car is lowered by as much, and comes back as it rises.
-    site = Site(before_the_cars)
+    site = FollowingCar(before_the_cars)
     off_at = site.now + FOLLOWS_S
     site.building = lambda now: (2.0 if off_at <= now < off_at + 60 else 8.0, 5.0, 3.0)
     for limit_a in (10.0, 16.0) * 3:
@@ -139,7 +139,7 @@ def test_two_loads_of_building_prove_no_meter_before_the_cars() -> None:
 
 
 def test_phase_that_shows_the_contrary_proves_none() -> None:
-    site = Site(lambda building, cars: (building[0] - cars[0], building[1] + cars[1], 0.0), phases=2)
+    site = FollowingCar(lambda building, cars: (building[0] - cars[0], building[1] + cars[1], 0.0), phases=2)
     for limit_a in (10.0, 16.0) * 3:
         site.limit(limit_a)
         site.wait(60)
@@ -147,7 +147,7 @@ def test_phase_that_shows_the_contrary_proves_none() -> None:
 
 
 def test_restless_building_hides_moves() -> None:
-    site = Site()
+    site = FollowingCar()
     site.building = lambda now: (8.0 + 2.0 * (now % 5 < 2), 5.0, 3.0)
     for limit_a in (10.0, 16.0, 10.0, 16.0):
         site.limit(limit_a)
@@ -156,7 +156,7 @@ def test_restless_building_hides_moves() -> None:
 
 
 def test_car_that_has_become_full_proves_nothing_and_is_no_fault() -> None:
-    site = Site()
+    site = FollowingCar()
     site.limit(10.0, follows=False)
     site.wait(60)
     assert site.proven == set()
@@ -168,7 +168,7 @@ def test_car_that_has_become_full_proves_nothing_and_is_no_fault() -> None:
 
 
 def test_limit_of_car_whose_draw_is_unknown_hides_others() -> None:
-    site = Site()
+    site = FollowingCar()
     for limit_a in (10.0, 16.0) * 2:
         site.limit(limit_a)
         site.steps.add(commanded(B, (6.0, 0.0, 0.0), site.now, is_known=False))
@@ -177,7 +177,7 @@ def test_limit_of_car_whose_draw_is_unknown_hides_others() -> None:
 
 
 def test_limits_that_follow_each_other_are_one_move() -> None:
-    site = Site()
+    site = FollowingCar()
     for limits in ((13.0, 10.0), (13.0, 16.0), (10.0,)):
         for limit_a in limits:
             site.limit(limit_a)
@@ -188,7 +188,7 @@ def test_limits_that_follow_each_other_are_one_move() -> None:
 
 
 def test_small_moves_and_moves_far_apart_prove_nothing() -> None:
-    site = Site()
+    site = FollowingCar()
     for limit_a in (16.0 - LEAST_MOVE_A + 0.1, 16.0) * 3:
         site.limit(limit_a)
         site.wait(150)
@@ -199,7 +199,7 @@ def test_small_moves_and_moves_far_apart_prove_nothing() -> None:
 
 
 def test_car_may_return_once_its_move_was_seen_and_readings_were_at_rest() -> None:
-    site = Site()
+    site = FollowingCar()
     begun_at = site.now
     site.limit(10.0)
     lasted = 0
@@ -214,7 +214,7 @@ def test_car_may_return_once_its_move_was_seen_and_readings_were_at_rest() -> No
 
 
 def test_needed_move_stands_out_of_what_one_phase_has_moved_of_late() -> None:
-    site = Site()
+    site = FollowingCar()
     site.building = lambda now: (8.0 + now % 2, 5.0 + 3.0 * (now % 2), 3.0)
     site.wait(150)
     assert site.steps.needed_move_a((0, 1), site.now) == pytest.approx(4.0)
@@ -226,7 +226,7 @@ def test_needed_move_stands_out_of_what_one_phase_has_moved_of_late() -> None:
 
 
 def test_moves_from_before_readings_were_dropped_prove_nothing() -> None:
-    site = Site()
+    site = FollowingCar()
     for limit_a in (10.0, 16.0):
         site.limit(limit_a)
         site.wait(60)

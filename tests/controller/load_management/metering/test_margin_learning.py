@@ -39,7 +39,7 @@ def make_circuit(limit_a: float = LIMIT_A, fuse: Fuse = Fuse.PLAIN, *, learns: b
     )
 
 
-class Building:
+class ReadBuilding:
     """Readings of a building without cars, a reading each 5 s."""
 
     def __init__(self, circuit: CircuitNode) -> None:
@@ -200,7 +200,7 @@ def test_needed_margin_of_plain_circuit_is_zero() -> None:
 
 
 def test_site_control_jump_beyond_margin_is_counted_and_logged_hourly() -> None:
-    building = Building(make_circuit(learns=False))
+    building = ReadBuilding(make_circuit(learns=False))
     for _ in range(5):
         building.jump(10.0)
     view = building.control.snapshots.take_view(building.now).circuits[0]
@@ -215,7 +215,7 @@ def test_site_control_jump_beyond_margin_is_counted_and_logged_hourly() -> None:
 
 
 def test_site_control_learned_margin_is_in_use_logged_and_stored() -> None:
-    building = Building(make_circuit())
+    building = ReadBuilding(make_circuit())
     for _ in range(RECURS):
         building.jump(8.0)
     assert building.control.snapshots.take_view(building.now).circuits[0].margin_a == 25.0
@@ -226,13 +226,13 @@ def test_site_control_learned_margin_is_in_use_logged_and_stored() -> None:
     (stored,) = building.control.metering.take_records()
     assert isinstance(stored, MarginStored)
     assert building.control.metering.take_records() == []
-    after = Building(make_circuit())
+    after = ReadBuilding(make_circuit())
     after.control.metering.restore([stored, structs.replace(stored, circuit="gone")])
     assert after.control.metering.margin_a(make_circuit()) == 8.0
 
 
 def test_site_control_configured_margin_proposes_learned_one() -> None:
-    building = Building(make_circuit(learns=False))
+    building = ReadBuilding(make_circuit(learns=False))
     for _ in range(RECURS):
         building.jump(8.0)
     building.run(DAY_S, 20.0)

@@ -16,7 +16,7 @@ NEVER = [0.0] * 3
 EARLY_S = 1000.0
 
 
-class Site:
+class PartlyShownCar:
     """A building and a car on `phases`, read each second. `part`: what the meter shows of each phase."""
 
     def __init__(self, part: float | PhaseAmps, phases: tuple[int, ...] = (0, 1, 2)) -> None:
@@ -67,7 +67,7 @@ class Site:
 
 @pytest.mark.parametrize("part", [0.33, 0.5, 0.67, 0.7, 0.75, 0.8, 0.85])
 def test_part_that_all_phases_show_is_small_after_one_move(part: float) -> None:
-    site = Site(part)
+    site = PartlyShownCar(part)
     site.move(16.0)
     assert site.small == [0, 1, 2]
     assert site.check.ratios.small_parts()[0] == pytest.approx(part)
@@ -75,7 +75,7 @@ def test_part_that_all_phases_show_is_small_after_one_move(part: float) -> None:
 
 @pytest.mark.parametrize("part", [0.9, 0.95, 1.0, 1.1, 2.0])
 def test_part_that_right_meter_may_show_is_not_small(part: float) -> None:
-    site = Site(part)
+    site = PartlyShownCar(part)
     for _ in range(10):
         site.move(16.0)
         site.move(6.0)
@@ -84,7 +84,7 @@ def test_part_that_right_meter_may_show_is_not_small(part: float) -> None:
 
 @pytest.mark.parametrize("part", [0.5, 0.7, 0.8])
 def test_part_of_one_phase_is_small_after_two_moves(part: float) -> None:
-    site = Site((part, 1.0, 1.0))
+    site = PartlyShownCar((part, 1.0, 1.0))
     site.move(16.0)
     assert site.small == []
     site.move(6.0)
@@ -92,14 +92,14 @@ def test_part_of_one_phase_is_small_after_two_moves(part: float) -> None:
 
 
 def test_small_moves_are_judged_where_building_is_at_rest() -> None:
-    site = Site(0.75, phases=(1,))
+    site = PartlyShownCar(0.75, phases=(1,))
     site.move(16.0)
     site.move(13.0)
     assert site.small == [1]
 
 
 def test_ratio_that_was_right_needs_more_small_moves() -> None:
-    site = Site(1.0, phases=(0,))
+    site = PartlyShownCar(1.0, phases=(0,))
     for _ in range(3):
         site.move(16.0)
         site.move(6.0)
@@ -113,7 +113,7 @@ def test_ratio_that_was_right_needs_more_small_moves() -> None:
 
 
 def test_right_moves_after_small_ones_clear_ratio() -> None:
-    site = Site(0.7)
+    site = PartlyShownCar(0.7)
     site.move(16.0)
     site.parts = (1.0, 1.0, 1.0)
     site.wait(100)
@@ -124,7 +124,7 @@ def test_right_moves_after_small_ones_clear_ratio() -> None:
 
 
 def test_part_that_is_missed_is_no_ratio() -> None:
-    site = Site(0.2)
+    site = PartlyShownCar(0.2)
     for _ in range(3):
         site.move(16.0)
         site.move(6.0)
@@ -133,7 +133,7 @@ def test_part_that_is_missed_is_no_ratio() -> None:
 
 def test_car_that_moves_before_its_station_reports_it_shows_no_ratio() -> None:
     # The readings move 40 s before the report, while no offer changes: its late report is no missing part.
-    site = Site(1.0)
+    site = PartlyShownCar(1.0)
     site.move(16.0)
     for drawn_a in (10.0, 16.0) * 3:
         site.building = lambda now, rest_a=drawn_a - site._least_a: (BUILDING_A + rest_a,) * 3  # type: ignore[misc]
@@ -148,7 +148,7 @@ def test_car_that_moves_before_its_station_reports_it_shows_no_ratio() -> None:
 
 def test_car_that_draws_more_than_its_offer_shows_no_ratio() -> None:
     # It draws 0.7 A beyond each offer: its fall from its own limit of 16 A is smaller than that of the offer.
-    site = Site(1.0)
+    site = PartlyShownCar(1.0)
     site.move(16.0)
     for to_a in (13.0, 16.0) * 4:
         shown_a = 16.0 if to_a == 16.0 else 13.7
@@ -159,7 +159,7 @@ def test_car_that_draws_more_than_its_offer_shows_no_ratio() -> None:
 
 
 def test_car_without_reports_does_not_hide_ratio_while_its_offer_stays() -> None:
-    site = Site(0.7)
+    site = PartlyShownCar(0.7)
     site.silent_a = 12.0
     site.wait(200)
     site.move(16.0)
@@ -169,7 +169,7 @@ def test_car_without_reports_does_not_hide_ratio_while_its_offer_stays() -> None
 def test_busy_building_makes_no_ratio_small() -> None:
     # It reduces cars whenever a load comes: each cut follows a rise of the readings by as much.
     for seed in range(20):
-        site, rng = Site(1.0), random.Random(seed)
+        site, rng = PartlyShownCar(1.0), random.Random(seed)
         loads: list[float] = [0.0, 0.0, 0.0]
         site.building = lambda now, loads=loads: (BUILDING_A + loads[0], BUILDING_A + loads[1], BUILDING_A)  # type: ignore[misc]
         for _ in range(40):

@@ -23,7 +23,7 @@ NEVER = [-math.inf] * 3
 QUARTER_S = 900
 
 
-class Site:
+class CarsOnOnePhase:
     """A building of 8 A and cars that draw `drawn_a`, all on L1, read each second.
 
     L3 moves by `lively_a` in turn, so that the readings are not quiet as a whole.
@@ -73,13 +73,13 @@ class Site:
 
 
 def test_meter_that_follows_cars_is_right() -> None:
-    site = Site()
+    site = CarsOnOnePhase()
     assert site.move(20) == []
 
 
 def test_meter_that_is_ahead_of_reports_is_right() -> None:
     # A report that was measured before its car followed a new offer is 8 s behind the readings.
-    site = Site()
+    site = CarsOnOnePhase()
     flows_a = 0.0
     site.shown = lambda: BUILDING_A + flows_a
     site.wait(40)
@@ -91,14 +91,14 @@ def test_meter_that_is_ahead_of_reports_is_right() -> None:
 
 
 def test_meter_that_holds_still_is_wrong_from_third_move_on() -> None:
-    site = Site()
+    site = CarsOnOnePhase()
     site.shown = lambda: BUILDING_A
     assert site.move(MISSES - 1) == []
     assert site.move(2)[0] == [0]
 
 
 def test_quiet_meter_is_wrong_from_second_small_move_on() -> None:
-    site = Site(lively_a=0.5)
+    site = CarsOnOnePhase(lively_a=0.5)
     site.shown = lambda: BUILDING_A
     site.wait(60)
     assert site.move(1, by_a=3.5) == []
@@ -106,7 +106,7 @@ def test_quiet_meter_is_wrong_from_second_small_move_on() -> None:
 
 
 def test_small_moves_show_nothing_where_building_moves() -> None:
-    site = Site()
+    site = CarsOnOnePhase()
     site.shown = lambda: BUILDING_A
     site.wait(60)
     assert site.move(10, by_a=3.5) == []
@@ -114,7 +114,7 @@ def test_small_moves_show_nothing_where_building_moves() -> None:
 
 def test_quiet_readings_that_have_moved_before_late_report_miss_nothing() -> None:
     # The stations report each rise 30 s after the meter has shown it: a miss, but not of a quiet meter.
-    site = Site(lively_a=0.5)
+    site = CarsOnOnePhase(lively_a=0.5)
     site.wait(60)
     for _ in range(MISSES - 1):
         site.building_a += 6.0
@@ -125,7 +125,7 @@ def test_quiet_readings_that_have_moved_before_late_report_miss_nothing() -> Non
 
 
 def test_misses_that_are_far_apart_do_not_add_up() -> None:
-    site = Site(lively_a=0.5)
+    site = CarsOnOnePhase(lively_a=0.5)
     site.shown = lambda: BUILDING_A
     for _ in range(4):
         site.wait(int(MISSES_S))
@@ -136,7 +136,7 @@ def test_misses_that_are_far_apart_do_not_add_up() -> None:
 
 def test_small_rises_in_a_row_are_one_move() -> None:
     # Rises of 2 A each 10 s are no steps of their own: 6 A of them are a move.
-    site = Site()
+    site = CarsOnOnePhase()
     site.show_building_alone(60)
     found = []
     for _ in range(12):
@@ -147,20 +147,20 @@ def test_small_rises_in_a_row_are_one_move() -> None:
 
 def test_move_that_is_not_sure_shows_nothing() -> None:
     # The cars may draw 5 A more than they report: of a rise by 6 A only 1 A is sure.
-    site = Site(slack_a=5.0)
+    site = CarsOnOnePhase(slack_a=5.0)
     site.shown = lambda: BUILDING_A
     assert site.move(10) == []
 
 
 def test_building_that_moves_hides_moves() -> None:
     # The building changes by 3 A each second: what a meter that does not see the cars shows, a right one may.
-    site = Site()
+    site = CarsOnOnePhase()
     site.shown = lambda: BUILDING_A + 3.0 * (site.now % 2)
     assert site.move(10) == []
 
 
 def test_move_that_is_seen_ends_misses() -> None:
-    site = Site()
+    site = CarsOnOnePhase()
     for _ in range(6):
         site.shown = lambda: BUILDING_A
         site.move(MISSES - 1)
@@ -171,7 +171,7 @@ def test_move_that_is_seen_ends_misses() -> None:
 @pytest.mark.parametrize("drawn_a", [14.0, 32.0])
 def test_load_from_before_fall_counts_until_step_is_seen(drawn_a: float) -> None:
     # The meter ceases to see the cars: 8 A of the building less their draw would be a feed-in.
-    site = Site()
+    site = CarsOnOnePhase()
     site.charge_long(drawn_a)
     site.show_building_alone(20)
     assert site.check.before_fall_a[0] == pytest.approx(BUILDING_A, abs=0.3)
@@ -184,7 +184,7 @@ def test_load_from_before_fall_counts_until_step_is_seen(drawn_a: float) -> None
 @pytest.mark.parametrize("ramp_s", [5, 20, 50])
 def test_fall_of_meter_that_never_saw_cars_is_found_while_they_start(ramp_s: int) -> None:
     # Cars of 40 A start one after the other: the base load falls to a feed-in, though not in one reading.
-    site = Site()
+    site = CarsOnOnePhase()
     site.show_building_alone(QUARTER_S)
     for _ in range(ramp_s):
         site.drawn_a += 40.0 / ramp_s
@@ -196,7 +196,7 @@ def test_fall_of_meter_that_never_saw_cars_is_found_while_they_start(ramp_s: int
 @pytest.mark.parametrize("fall_s", [1, 30, 120])
 @pytest.mark.parametrize("drawn_a", [0.0, 3.0])
 def test_sun_without_cars_that_draw_is_no_fall(drawn_a: float, fall_s: int) -> None:
-    site = Site()
+    site = CarsOnOnePhase()
     site.charge_long(drawn_a)
     for _ in range(fall_s):
         site.building_a -= 28.0 / fall_s
@@ -210,7 +210,7 @@ def test_sun_without_cars_that_draw_is_no_fall(drawn_a: float, fall_s: int) -> N
 
 
 def test_step_from_before_fall_confirms_nothing() -> None:
-    site = Site()
+    site = CarsOnOnePhase()
     site.charge_long(32.0)
     site.seen_from = [site.now - 5.0, -math.inf, -math.inf]
     site.show_building_alone(20)
@@ -225,7 +225,7 @@ def test_step_from_before_fall_confirms_nothing() -> None:
     ],
 )
 def test_load_that_goes_off_is_no_fall(building_a: float, after_a: float) -> None:
-    site = Site()
+    site = CarsOnOnePhase()
     site.building_a = building_a
     site.charge_long(10.0)
     site.building_a = after_a
@@ -235,7 +235,7 @@ def test_load_that_goes_off_is_no_fall(building_a: float, after_a: float) -> Non
 
 def test_sun_behind_cloud_is_no_fall() -> None:
     # 20 A of feed-in were there ten minutes ago.
-    site = Site()
+    site = CarsOnOnePhase()
     site.drawn_a = 10.0
     site.building_a = -20.0
     site.wait(300)
@@ -248,7 +248,7 @@ def test_sun_behind_cloud_is_no_fall() -> None:
 
 def test_car_that_stops_before_its_message_is_no_fall() -> None:
     # Its current ends 5 s before its station reports that.
-    site = Site()
+    site = CarsOnOnePhase()
     site.charge_long(32.0)
     site.show_building_alone(5)
     site.drawn_a = 0.0
@@ -258,7 +258,7 @@ def test_car_that_stops_before_its_message_is_no_fall() -> None:
 
 def test_load_from_before_first_fall_counts_after_further_falls() -> None:
     # Cars that rise, or another load that goes off, let the base load fall again: it was no base load then.
-    site = Site()
+    site = CarsOnOnePhase()
     site.charge_long(14.0)
     site.show_building_alone(int(BEFORE_S))
     for _ in range(3):
@@ -268,7 +268,7 @@ def test_load_from_before_first_fall_counts_after_further_falls() -> None:
 
 
 def test_probe_leaves_cars_step_for_moment_soon_and_each_quarter_of_hour() -> None:
-    site = Site()
+    site = CarsOnOnePhase()
     site.charge_long(32.0)
     site.show_building_alone(int(BEFORE_S))
     counted, ends = [], []

@@ -35,7 +35,7 @@ PASSWORD = "correct horse"
 ROLES = make_roles(WebConfig(role=(WebRoleConfig(name="service", permissions=("stations:run",)),)))
 
 
-class Site:
+class StoredAccess:
     """Access with its commands, around one store."""
 
     def __init__(self, folder: Path) -> None:
@@ -50,8 +50,8 @@ class Site:
 
 
 @asynccontextmanager
-async def site(folder: Path) -> AsyncIterator[Site]:
-    made = Site(folder)
+async def site(folder: Path) -> AsyncIterator[StoredAccess]:
+    made = StoredAccess(folder)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(made.store.run)
         yield made

@@ -46,7 +46,7 @@ from tests.scenario.link_harness import CsmsServer, receive_text
 DAY_S = 86_400.0
 
 
-class Site:
+class CertificateSite:
     """A running controller with a site CA, its backend, and the certificate of CS01."""
 
     def __init__(self, controller: App, ca: CaFolder, backend: CsmsServer, folder: Path) -> None:
@@ -73,12 +73,12 @@ class Site:
     @asynccontextmanager
     async def connect_station(
         self, version: Version = Version.V201, pair: str = ""
-    ) -> AsyncIterator[Station]:
+    ) -> AsyncIterator[CertifiedStation]:
         context = ssl.create_default_context(cafile=str(self.ca.path / "trust.pem"))
         context.load_cert_chain(pair or self.pair)
         url = f"wss://127.0.0.1:{self.controller.port}/ocpp/CS01"
         async with open_websocket_url(url, context, subprotocols=[version]) as socket:
-            yield Station(socket, version)
+            yield CertifiedStation(socket, version)
 
     def write_pair(self, key: ec.EllipticCurvePrivateKey, chain: str) -> str:
         pem = key.private_bytes(
@@ -89,7 +89,7 @@ class Site:
         return str(file)
 
 
-class Station:
+class CertifiedStation:
     """A station that signs requests with keys of its own."""
 
     def __init__(self, socket: WebSocketConnection, version: Version) -> None:
@@ -127,13 +127,13 @@ class Station:
 
 
 @asynccontextmanager
-async def running(folder: Path, policy: str = "site-ca", **members: Any) -> AsyncIterator[Site]:
+async def running(folder: Path, policy: str = "site-ca", **members: Any) -> AsyncIterator[CertificateSite]:
     async with trio.open_nursery() as nursery:
         backend = CsmsServer()
         await nursery.start(backend.run)
         ca, file = write_site(folder, backend.port, pki=f'station_certificates = "{policy}"', **members)
         config, _ = read_config(file)
-        yield Site(await nursery.start(app.run, config), ca, backend, folder)
+        yield CertificateSite(await nursery.start(app.run, config), ca, backend, folder)
         nursery.cancel_scope.cancel()
 
 
@@ -268,7 +268,7 @@ OTHER_CALLS = (
 """What a station is also asked at its first connection: one CALL waits for the answer to the other."""
 
 
-async def answer_until(station: Station, action: str) -> list[Any]:
+async def answer_until(station: CertifiedStation, action: str) -> list[Any]:
     """Answer what the controller asks by itself until a CALL of `action` arrives."""
     while True:
         asked = await station.receive(*RENEWAL_CALLS, *OTHER_CALLS, action)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import cast
@@ -21,7 +21,6 @@ from controller.load_management.energy.energy_planner import EnergyPlanner
 from controller.load_management.energy.energy_records import DeparturesStored, PricesStored
 from controller.load_management.events import EvseUse, SiteEvent, StationObserved
 from controller.load_management.site_builder import build_site, site_settings
-from controller.model.journal import Record
 from controller.model.observations import EvseRef, NeedsSeen, Observation
 from controller.services.access.audit_log import AuditLog
 from controller.services.access.command_service import CommandService, SiteCommandError
@@ -30,6 +29,7 @@ from controller.services.load_management.load_management_service import LoadMana
 from controller.services.session_ledger.session_ledger_service import SessionLedger
 from controller.session_ledger.charging_session import CardReference, ChargingSession
 from controller.store.state_store import StateStore
+from tests.controller.store.synchronous_store import SynchronousStore
 
 SITE = """
 [site]
@@ -60,7 +60,7 @@ DEPARTURES = "station,day,ready_by,energy_kwh\nCS01,,06:30,20\n"
 REF = EvseRef("CS01", 1)
 
 
-class RecordingControl:
+class PlanningControl:
     """Stands for the load management: an energy plan, and the observations that come."""
 
     def __init__(self, config: Config) -> None:
@@ -86,27 +86,20 @@ class RunningSessions:
         return name if name == "Anna" else f"hash of {name}"
 
 
-class SynchronousStore(StateStore):
-    """Store that writes at once: a thread would let the virtual clock jump."""
-
-    async def persist(self, records: Sequence[Record]) -> None:
-        self.persist_now(records)
-
-
 def load(site: str, folder: Path) -> Config:
     config, errors, _ = check_config(site, "site.toml", folder)
     assert config is not None, errors
     return config
 
 
-class Scene:
+class WiredEnergyService:
     """One service with its neighbors."""
 
     def __init__(self, folder: Path, site: str = SITE) -> None:
         (folder / "prices.csv").write_text(PRICES)
         (folder / "departures.csv").write_text(DEPARTURES)
         config = load(site, folder)
-        self.control, self.sessions = RecordingControl(config), RunningSessions()
+        self.control, self.sessions = PlanningControl(config), RunningSessions()
         self.store = SynchronousStore(folder)
         self.commands = CommandService(AuditLog(self.store))
         self.service = EnergyService(
@@ -155,7 +148,7 @@ class Scene:
 
 
 async def test_energy_files_are_read_at_start(tmp_path: Path) -> None:
-    scene = Scene(tmp_path)
+    scene = WiredEnergyService(tmp_path)
     await scene.service.read_files()
     assert scene.series == (0.25,)
     needs = scene.control.energy.on_transaction(REF, True, trio.current_time())
@@ -166,7 +159,7 @@ async def test_energy_files_are_read_at_start(tmp_path: Path) -> None:
 async def test_energy_file_with_error_keeps_previous_values(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    scene = Scene(tmp_path)
+    scene = WiredEnergyService(tmp_path)
     await scene.service.read_files()
     (tmp_path / "prices.csv").write_text("begin,price\nnow,1\n")
     os.utime(tmp_path / "prices.csv", (1, 1))
@@ -182,7 +175,7 @@ async def test_energy_file_with_error_keeps_previous_values(
 
 
 async def test_missing_energy_file_is_reported_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    scene = Scene(tmp_path)
+    scene = WiredEnergyService(tmp_path)
     (tmp_path / "prices.csv").unlink()
     with caplog.at_level(logging.WARNING):
         await scene.service.read_files()
@@ -194,7 +187,7 @@ async def test_missing_energy_file_is_reported_once(tmp_path: Path, caplog: pyte
 
 
 async def test_energy_service_priority_class_of_running_card_reaches_plan(tmp_path: Path) -> None:
-    scene = Scene(tmp_path)
+    scene = WiredEnergyService(tmp_path)
     scene.begin_session(CardReference(label="Anna", priority_class="vip"))
     scene.service.departures.update_cards()
     assert scene.control.energy.update({}, {REF: _use()}, 0.0)[REF].priority == 9
@@ -208,7 +201,7 @@ def _use() -> EvseUse:
 
 
 async def test_energy_service_departure_command_sets_goal_of_car(tmp_path: Path) -> None:
-    scene = Scene(tmp_path)
+    scene = WiredEnergyService(tmp_path)
     members = {"command": "energy.departure", "station": "CS01", "energy_kwh": 12.5, "leaves_in_s": 7200}
     await scene.execute(members)
     assert scene.control.seen == [("CS01", NeedsSeen(1, 12_500.0, 7200.0))]
@@ -217,7 +210,7 @@ async def test_energy_service_departure_command_sets_goal_of_car(tmp_path: Path)
 
 
 async def test_energy_service_price_command_survives_restart(tmp_path: Path) -> None:
-    scene = Scene(tmp_path)
+    scene = WiredEnergyService(tmp_path)
     prices = [
         {"begin": "2026-11-18T13:00:00+01:00", "price": 0.3},
         {"begin": "2026-11-18T13:00:00Z", "price": 0.1},
@@ -227,7 +220,7 @@ async def test_energy_service_price_command_survives_restart(tmp_path: Path) -> 
     with pytest.raises(SiteCommandError, match="begin at the same time"):
         await scene.execute({"command": "energy.prices", "prices": [prices[0], prices[0]]})
     scene.store.close()
-    after = Scene(tmp_path)
+    after = WiredEnergyService(tmp_path)
     after.control.energy.restore(
         each for kind in EnergyPlanner.record_types for each in after.store.load(kind)
     )
@@ -262,7 +255,7 @@ energy_kwh = 10
 async def test_energy_service_departure_follows_card_once_known(
     tmp_path: Path, card: CardReference, energy_wh: float
 ) -> None:
-    scene = Scene(tmp_path, SITE + BY_CARD)
+    scene = WiredEnergyService(tmp_path, SITE + BY_CARD)
     scene.begin_session(card)
     assert scene.energies_wh == [10_000.0]
     scene.service.departures.update_cards()
@@ -271,7 +264,7 @@ async def test_energy_service_departure_follows_card_once_known(
 
 
 async def test_energy_service_own_goal_of_car_outlasts_card_rules(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, SITE + BY_CARD)
+    scene = WiredEnergyService(tmp_path, SITE + BY_CARD)
     scene.begin_session(CardReference(label="Anna"))
     scene.control.energy.evses.departures.on_goal_set(REF)
     scene.service.departures.update_cards()
@@ -281,7 +274,7 @@ async def test_energy_service_own_goal_of_car_outlasts_card_rules(tmp_path: Path
 
 
 async def test_energy_service_csv_departures_may_name_cards(tmp_path: Path) -> None:
-    scene = Scene(tmp_path)
+    scene = WiredEnergyService(tmp_path)
     text = "station,day,ready_by,energy_kwh,card,priority_class\n,,06:30,33,04AB,\nCS01,,06:30,20,,vip\n"
     (tmp_path / "departures.csv").write_text(text)
     await scene.service.read_files()
@@ -297,7 +290,7 @@ async def test_energy_service_departures_command_survives_restart(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    scene = Scene(tmp_path)
+    scene = WiredEnergyService(tmp_path)
     rows = [
         {"card": "04AB", "ready_by": "06:30", "energy_kwh": 12.5},
         {"station": "CS01/1", "day": "sat", "ready_by": "10:00", "energy_kwh": 7},
@@ -308,7 +301,7 @@ async def test_energy_service_departures_command_survives_restart(
     assert scene.energies_wh == [7_000.0, 12_500.0]
     scene.store.close()
     assert "04AB" not in caplog.text
-    after = Scene(tmp_path)
+    after = WiredEnergyService(tmp_path)
     after.begin_session(CardReference(token_hash="hash of 04AB"))
     after.service.departures.update_cards()
     assert after.energies_wh == [7_000.0, 12_500.0]
@@ -317,7 +310,7 @@ async def test_energy_service_departures_command_survives_restart(
 
 
 async def test_energy_service_departures_command_names_each_mistake(tmp_path: Path) -> None:
-    scene = Scene(tmp_path)
+    scene = WiredEnergyService(tmp_path)
     rows = [
         {"ready_by": "06:30", "energy_kwh": 12.5},
         {"station": "CS09", "ready_by": "06:30", "energy_kwh": 12.5},
@@ -331,7 +324,7 @@ async def test_energy_service_departures_command_names_each_mistake(tmp_path: Pa
 
 
 async def test_energy_service_departures_command_names_those_without_effect(tmp_path: Path) -> None:
-    scene = Scene(tmp_path)  # at 2026-11-18 12:06 in Berlin
+    scene = WiredEnergyService(tmp_path)  # at 2026-11-18 12:06 in Berlin
     rows = [
         {"station": "CS01", "day": "2026-11-17", "ready_by": "06:30", "energy_kwh": 12.5},
         {"station": "CS01", "day": "2026-11-18", "ready_by": "12:06", "energy_kwh": 12.5},
@@ -373,7 +366,7 @@ async def test_energy_service_departures_command_names_those_without_effect(tmp_
 async def test_energy_service_prices_of_another_time_are_an_error(
     tmp_path: Path, begin: str, mistake: str
 ) -> None:
-    scene = Scene(tmp_path)
+    scene = WiredEnergyService(tmp_path)
     with pytest.raises(SiteCommandError) as caught:
         await scene.execute({"command": "energy.prices", "prices": [{"begin": begin, "price": 0.3}]})
     assert str(caught.value) == f"prices: {mistake}; write the prices of today and tomorrow"
@@ -381,7 +374,7 @@ async def test_energy_service_prices_of_another_time_are_an_error(
 
 
 async def test_energy_service_prices_without_their_table_are_an_error(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, SITE.replace('[prices]\nfile = "prices.csv"', ""))
+    scene = WiredEnergyService(tmp_path, SITE.replace('[prices]\nfile = "prices.csv"', ""))
     with pytest.raises(SiteCommandError, match=r"prices: has no effect: .* no \[prices\]; add the table"):
         await scene.execute(
             {"command": "energy.prices", "prices": [{"begin": "2026-11-18T12:00:00Z", "price": 0.3}]}
@@ -389,7 +382,7 @@ async def test_energy_service_prices_without_their_table_are_an_error(tmp_path: 
 
 
 async def test_energy_service_reload_changes_goal_of_running_session(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, SITE + BY_CARD)
+    scene = WiredEnergyService(tmp_path, SITE + BY_CARD)
     scene.begin_session(CardReference(label="Anna"), energy_wh=15_000.0)
     scene.service.departures.update_cards()
     assert scene.energies_wh == [10_000.0, 25_000.0]
@@ -399,7 +392,7 @@ async def test_energy_service_reload_changes_goal_of_running_session(tmp_path: P
 
 
 async def test_energy_service_reload_without_files_forgets_them(tmp_path: Path) -> None:
-    scene = Scene(tmp_path)
+    scene = WiredEnergyService(tmp_path)
     await scene.service.read_files()
     prices = [{"begin": "2026-11-18T12:00:00Z", "price": 0.75}]
     await scene.execute({"command": "energy.prices", "prices": prices})
@@ -422,7 +415,7 @@ async def test_energy_service_reload_without_files_forgets_them(tmp_path: Path) 
 async def test_energy_service_session_energy_and_quota_survive_restart(tmp_path: Path) -> None:
     group = '[[group]]\nid = "shop"\nstations = ["CS01"]\nquota_kwh = 50\n'
     site = SITE.replace("[load_management]", '[load_management]\nfairness = "energy"') + group
-    scene = Scene(tmp_path, site)
+    scene = WiredEnergyService(tmp_path, site)
     energy = scene.control.energy
     begin = trio.current_time()  # noon in Berlin: the quota of a day does not begin anew within the hour
     energy.on_transaction(REF, True, begin)
@@ -431,7 +424,7 @@ async def test_energy_service_session_energy_and_quota_survive_restart(tmp_path:
         energy.update({}, {REF: drawing}, begin + now)
     await scene.store.persist(energy.take_records())
     scene.store.close()
-    after = Scene(tmp_path, site).control.energy
+    after = WiredEnergyService(tmp_path, site).control.energy
     with closing(StateStore(tmp_path)) as store:
         after.restore(each for kind in EnergyPlanner.record_types for each in store.load(kind))
     after.on_transaction(REF, True, begin)

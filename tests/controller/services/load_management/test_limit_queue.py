@@ -30,7 +30,7 @@ def memory(held_a: float) -> dict[EvseRef, DeliveryMemory]:
     return {REF: DeliveryMemory(has_fallback=True, fallback_a=6.0, held_a=held_a, until=until)}
 
 
-class Receiver:
+class SentLimits:
     """Tokens of the limits that were sent, and of those that failed."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Receiver:
         self.failed.append(answer.token)
 
 
-async def wait_handled(receiver: Receiver, count: int) -> None:
+async def wait_handled(receiver: SentLimits, count: int) -> None:
     with trio.fail_after(HANG_S):
         while len(receiver.sent) + len(receiver.failed) < count:
             await trio.lowlevel.checkpoint()
@@ -52,7 +52,7 @@ async def wait_handled(receiver: Receiver, count: int) -> None:
 
 async def test_limit_queue_limit_is_durable_before_it_is_sent(tmp_path: Path, nursery: trio.Nursery) -> None:
     store = StateStore(tmp_path)
-    queue, receiver = LimitQueue(store), Receiver()
+    queue, receiver = LimitQueue(store), SentLimits()
     nursery.start_soon(store.run)
     queue.add([lease(1, 16.0)], memory(16.0))
     stored: list[float] = []
@@ -71,7 +71,7 @@ async def test_limit_queue_without_store_only_covered_limits_are_sent(
     tmp_path: Path, nursery: trio.Nursery
 ) -> None:
     store = StateStore(tmp_path)
-    queue, receiver = LimitQueue(store), Receiver()
+    queue, receiver = LimitQueue(store), SentLimits()
     nursery.start_soon(store.run)
     nursery.start_soon(queue.run, receiver.send, receiver.on_answered)
     queue.add([lease(1, 10.0)], memory(10.0))
@@ -87,7 +87,7 @@ async def test_limit_queue_lets_messages_pass_between_many_limits(
     tmp_path: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = StateStore(tmp_path)
-    queue, receiver = LimitQueue(store), Receiver()
+    queue, receiver = LimitQueue(store), SentLimits()
     nursery.start_soon(store.run)
     passes: list[int] = []
     checkpoint = trio.lowlevel.checkpoint

@@ -23,7 +23,7 @@ from controller.stations.registry import SessionRegistry
 from controller.stations.session import RequestResult
 
 
-class Station:
+class AnsweringSession:
     """A session whose station answers with what `answers` has for an action."""
 
     is_open = True
@@ -43,16 +43,16 @@ class Station:
 class Registry:
     """A registry of one connected station."""
 
-    def __init__(self, station: Station) -> None:
+    def __init__(self, station: AnsweringSession) -> None:
         self._station = station
 
-    def find_session(self, station: str) -> Station | None:
+    def find_session(self, station: str) -> AnsweringSession | None:
         return self._station if station == "A" else None
 
 
 async def serve(
     clock: MockClock,
-    station: Station,
+    station: AnsweringSession,
     mode: MeterValuesMode,
     silent: list[EvseRef],
     seconds: float,
@@ -75,7 +75,7 @@ async def serve(
 async def test_meter_values_of_silent_evse_are_requested(
     version: Version, payload: object, autojump_clock: MockClock
 ) -> None:
-    station = Station(version, {"TriggerMessage": {"status": "Accepted"}})
+    station = AnsweringSession(version, {"TriggerMessage": {"status": "Accepted"}})
     await serve(autojump_clock, station, "request", [EvseRef("A", 2)], 100)
     assert station.calls == [("TriggerMessage", payload)] * 2
 
@@ -83,7 +83,7 @@ async def test_meter_values_of_silent_evse_are_requested(
 async def test_meter_values_of_seldom_reports_are_requested_without_warning(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    station = Station(Version.V16, {"TriggerMessage": {"status": "Accepted"}})
+    station = AnsweringSession(Version.V16, {"TriggerMessage": {"status": "Accepted"}})
     with caplog.at_level(logging.WARNING):
         await serve(autojump_clock, station, "request", [], WARN_S + 50, seldom=[EvseRef("A", 1)])
     assert len(station.calls) == 6
@@ -91,7 +91,7 @@ async def test_meter_values_of_seldom_reports_are_requested_without_warning(
 
 
 async def test_meter_values_refused_twice_are_requested_no_more(autojump_clock: MockClock) -> None:
-    station = Station(Version.V16, {"TriggerMessage": {"status": "Rejected"}})
+    station = AnsweringSession(Version.V16, {"TriggerMessage": {"status": "Rejected"}})
     await serve(autojump_clock, station, "request", [EvseRef("A", 1)], 1000)
     assert len(station.calls) == 2
 
@@ -99,7 +99,7 @@ async def test_meter_values_refused_twice_are_requested_no_more(autojump_clock: 
 async def test_meter_values_off_sends_nothing_and_warns_with_remedy(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    station = Station(Version.V16, {})
+    station = AnsweringSession(Version.V16, {})
     with caplog.at_level(logging.WARNING):
         await serve(autojump_clock, station, "off", [EvseRef("A", 1)], WARN_S + 60)
     assert station.calls == []
@@ -115,7 +115,7 @@ async def test_meter_values_configure_sets_interval_and_measurands(autojump_cloc
         {"key": "MeterValueSampleInterval", "readonly": False, "value": "900"},
         {"key": "MeterValuesSampledData", "readonly": False, "value": "Energy.Active.Import.Register"},
     ]
-    station = Station(
+    station = AnsweringSession(
         Version.V16,
         {"GetConfiguration": {"configurationKey": known}, "ChangeConfiguration": {"status": "Accepted"}},
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -12,7 +11,6 @@ import trio
 from controller.access.permissions import LOCAL_ACTOR
 from controller.commands.site_command import BoostEvse, LimitEvse, PauseEvse, ResumeEvse
 from controller.load_management.events import EvseOverridden
-from controller.model.journal import Record
 from controller.model.observations import EvseRef
 from controller.services.access.audit_log import AuditLog
 from controller.services.access.command_service import CommandService
@@ -20,6 +18,7 @@ from controller.services.load_management.load_management_service import LoadMana
 from controller.services.load_management.override_service import OverrideService
 from controller.store.state_store import StateStore
 from tests.controller.services.test_app import configured
+from tests.controller.store.synchronous_store import SynchronousStore
 from tests.scenario.link_harness import CsmsServer
 
 NOON = 1_795_262_400.0
@@ -33,13 +32,6 @@ class RecordingControl:
 
     def handle_event(self, event: EvseOverridden) -> None:
         self.events.append(event)
-
-
-class SynchronousStore(StateStore):
-    """Store that writes at once: a thread would let the virtual clock jump."""
-
-    async def persist(self, records: Sequence[Record]) -> None:
-        self.persist_now(records)
 
 
 def utc() -> float:

@@ -26,7 +26,7 @@ from tests.controller.web.examples import STATUS
 BEGAN = AlarmChange(STATUS.alarms[0], has_ended=False)
 
 
-class Receiver(http.server.ThreadingHTTPServer):
+class WebhookServer(http.server.ThreadingHTTPServer):
     """Server that answers with the given statuses, then with 200."""
 
     def __init__(self, *statuses: int) -> None:
@@ -40,7 +40,7 @@ class Receiver(http.server.ThreadingHTTPServer):
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    server: Receiver
+    server: WebhookServer
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -54,8 +54,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def receiving(*statuses: int) -> Iterator[Receiver]:
-    receiver = Receiver(*statuses)
+def receiving(*statuses: int) -> Iterator[WebhookServer]:
+    receiver = WebhookServer(*statuses)
     thread = threading.Thread(target=receiver.serve_forever)
     thread.start()
     try:
@@ -75,7 +75,7 @@ async def sending(settings: WebhookConfig) -> AsyncIterator[WebhookService]:
         nursery.cancel_scope.cancel()
 
 
-async def until_received(receiver: Receiver, count: int) -> None:
+async def until_received(receiver: WebhookServer, count: int) -> None:
     with trio.fail_after(HANG_S):
         while len(receiver.requests) < count:  # noqa: ASYNC110
             await trio.sleep(0.01)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ import trio
 import trio.testing
 from msgspec.structs import replace
 
-from controller.model.journal import Record
 from controller.ocpp.frames import Version
 from controller.services.session_ledger import session_ledger_service
 from controller.services.session_ledger.session_ledger_service import (
@@ -26,7 +24,8 @@ from controller.session_ledger.charging_session import (
     month_of,
     months_before,
 )
-from controller.store.state_store import StateStore, Stored
+from controller.store.state_store import Stored
+from tests.controller.store.synchronous_store import SynchronousStore
 from tests.scenario.configuration import read_valid_config
 
 MONTH_S = 30 * 86_400.0
@@ -42,13 +41,10 @@ circuit = "grid"
 """
 
 
-class SynchronousStore(StateStore):
-    """Store that writes at once: a thread would let the virtual clock jump. `reads` counts loads."""
+class CountedStore(SynchronousStore):
+    """Store that counts its loads in `reads`."""
 
     reads = 0
-
-    async def persist(self, records: Sequence[Record]) -> None:
-        self.persist_now(records)
 
     def load(self, record_type: type[Stored], *prefixes: str) -> list[Stored]:
         self.reads += 1
@@ -63,7 +59,7 @@ def ended(month: str) -> EndedSessionStored:
 async def test_session_ledger_deletes_expired_once_clock_is_synchronised(
     tmp_path: Path, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    store, clock = SynchronousStore(tmp_path), {"is_synchronised": False}
+    store, clock = CountedStore(tmp_path), {"is_synchronised": False}
     store.persist_now([ended("2001-01"), ended("2999-01")])
     ledger = SessionLedger(read_valid_config(SITE), (), store, b"key", lambda: clock["is_synchronised"])
     nursery.start_soon(ledger.run)
@@ -81,7 +77,7 @@ async def test_session_ledger_keeps_session_that_a_wrong_clock_has_dated(
     misdated = ended("1970-01")
     misdated = replace(misdated, session=replace(misdated.session, clock_synchronised=False))
     kept_before = replace(misdated, month=expired, number=2)
-    store = SynchronousStore(tmp_path)
+    store = CountedStore(tmp_path)
     store.persist_now([misdated, kept_before])
     ledger = SessionLedger(read_valid_config(SITE), (), store, b"key", lambda: True)
     nursery.start_soon(ledger.run)
@@ -96,7 +92,7 @@ async def test_session_ledger_corrects_running_session_when_clock_is_set(
     autojump_clock: trio.testing.MockClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    store = SynchronousStore(tmp_path)
+    store = CountedStore(tmp_path)
     clock = {"offset": 0.0, "is_synchronised": False}
     monkeypatch.setattr(session_ledger_service, "_clock_offset", lambda: clock["offset"])
     ledger = SessionLedger(read_valid_config(SITE), (), store, b"key", lambda: bool(clock["is_synchronised"]))
@@ -118,7 +114,7 @@ async def test_session_ledger_corrects_running_session_when_clock_is_set(
 async def test_session_ledger_stores_energy_of_running_sessions_at_its_end(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
-    store = SynchronousStore(tmp_path)
+    store = CountedStore(tmp_path)
     ledger = SessionLedger(read_valid_config(SITE), (), store, b"key", lambda: True)
     recorder, begun_at = ledger.find_recorder("CS01", Version.V16), time.time()
     start, answer = b'{"connectorId":1,"idTag":"A","meterStart":0}', b'{"transactionId":7}'
@@ -135,7 +131,7 @@ async def test_session_ledger_stores_energy_of_running_sessions_at_its_end(
 
 
 def test_session_ledger_reads_store_once_for_station_that_connects(tmp_path: Path) -> None:
-    store = SynchronousStore(tmp_path)
+    store = CountedStore(tmp_path)
     this_month = month_of(time.time())
     store.persist_now([ended(months_before(this_month, 1)), ended("2001-01")])
     ledger = SessionLedger(read_valid_config(SITE), (), store, b"key", lambda: True)
@@ -148,7 +144,7 @@ def test_session_ledger_reads_store_once_for_station_that_connects(tmp_path: Pat
 
 @pytest.mark.parametrize("is_configured", [True, False])
 def test_session_ledger_restores_running_session_of_any_version(tmp_path: Path, is_configured: bool) -> None:
-    store = SynchronousStore(tmp_path)
+    store = CountedStore(tmp_path)
     session = ChargingSession(station="CS01", evse=1, transaction="7", started_at=1.0, updated_at=1.0)
     store.persist_now([RunningSessionStored("CS01", 1, session)])
     site = read_valid_config(SITE)
