@@ -97,7 +97,7 @@ class SiteModel:
                 number = next(self._numbers)
                 controller = _make_controller(evse, number, self.settings, self.due, now)
                 self._by_number[number], self._number_of[evse.ref] = controller, number
-                controller.model.phase_tests = self.metering.phase_tests_of(evse)
+                self._note_place(controller, evse)
                 controller.model.idleness.spread_probes(number)
             self.controllers.append(controller)
         self.by_ref = {controller.evse.ref: controller for controller in self.controllers}
@@ -136,11 +136,16 @@ class SiteModel:
         for controller, evse in zip(self.controllers, site.evses, strict=True):
             if evse != controller.evse:
                 self._replace_evse(controller, evse, now)
-            controller.model.phase_tests = self.metering.phase_tests_of(evse)
+            self._note_place(controller, evse)
             controller.mark_due()
             self.update_credit(controller, now)
         for each in self.unconfigured.values():
             self.metering.totals.set(each.evse, each.credit(now))
+
+    def _note_place(self, controller: EvseController, evse: EvseNode) -> None:
+        """Note which meter shows the steps of an EVSE's car, and whether its draw helps other phases."""
+        controller.model.phase_tests = self.metering.phase_tests_of(evse)
+        controller.model.helps_phases = evse.circuit in self.site.unbalance_a
 
     def _replace_evse(self, controller: EvseController, evse: EvseNode, now: float) -> None:
         """Use other settings of an EVSE, for those that are taken to be wired like it, too."""
@@ -364,9 +369,11 @@ class SiteModel:
                 missing_a = (before_a[0] - likely_a[0], before_a[1] - likely_a[1], before_a[2] - likely_a[2])
                 for above in self.metering.metered_above(controller.evse.circuit):
                     above.explain_less(missing_a)
-                self.update_credit(controller, now)
                 controller.mark_due()
                 is_other = True
+            self._update_help(controller, now)
+        if self.site.unbalance_a and metered.load.lacks_a != ZERO:
+            is_other |= self._doubt_help(circuit, metered.load.lacks_a, now)
         for ref in metered.phase_steps.tests.take_turn(now):
             if ref in self.by_ref:
                 self.by_ref[ref].mark_due()
@@ -423,6 +430,19 @@ class SiteModel:
             if controller.model.doubt_phases(rises_a, offered_a, since, now):
                 self.update_credit(controller, now)
                 controller.mark_due()
+
+    def _doubt_help(self, circuit: CircuitNode, lacks_a: PhaseAmps, now: float) -> bool:
+        """Count no draw of cars without reports that a reading does not show; return True if there are any.
+
+        `lacks_a`: how much less it shows than is likely to be drawn (A per phase).
+        """
+        found = False
+        for evse in self.site.below[circuit.id]:
+            controller = self.by_ref[evse.ref]
+            if controller.model.on_draw_missing(lacks_a, now):
+                self._update_help(controller, now)
+                found = True
+        return found
 
     def _measure_peak(self, circuit: CircuitNode, now: float) -> None:
         """Report a good reading to the quarter-hour peak of a circuit, with the building's part of it."""

@@ -302,6 +302,10 @@ class ConsumptionTracker:
         """Return the highest offer that its station may follow yet (A per phase)."""
         return self._highest_a
 
+    def least_offer_a(self, now: float) -> float:
+        """Return its offer, or the one before a rise that it may not have followed yet (A per phase)."""
+        return self._offered_a if now >= self._followed_at else min(self._offered_a, self._before_rise_a)
+
     @property
     def overdraw_a(self) -> float:
         """Return the draw beyond the offer (A on the most loaded phase) that no limit allows."""

@@ -68,8 +68,9 @@ class EvseBooking:
 
         A report that is overdue was true before: the meter shows an unbalance that has come since.
         """
-        credit = self.credit(now)
-        return credit.low if self._model.reports_no_current(now) else credit.likely_low
+        if self._model.reports_no_current(now):
+            return self._model.draw_by_meter(now)
+        return self.credit(now).likely_low
 
     def most_a(self, now: float) -> float:
         """Return the most that a car may be taking now (A per phase)."""

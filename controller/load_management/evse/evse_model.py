@@ -27,7 +27,7 @@ from controller.load_management.evse.learned_values import (
 )
 from controller.load_management.evse.phase_switch import PhaseSwitch
 from controller.load_management.metering.phase_steps import PhaseTests, StepVote
-from controller.load_management.site_tree import EvseNode, PhaseAmps, PhaseFlags
+from controller.load_management.site_tree import ZERO, EvseNode, PhaseAmps, PhaseFlags
 from controller.model.deadlines import first_after
 from controller.model.observations import DrawSeen, EvseState, NeedsSeen, StateSeen, TransactionSeen
 
@@ -76,6 +76,10 @@ class EvseModel:
         """Time from which on its car may have added phases, since these were shown last (s)."""
         self.phase_tests: PhaseTests | None = None
         """Tests of the cars below the nearest meter that shows its current; None: no meter does."""
+        self.helps_phases = False
+        """True where unbalance is limited: by what its car draws, other phases may carry more."""
+        self._is_unseen = False
+        """True while the meter above does not show what a car without reports is likely to draw."""
         self._phases = LearnedPhases(len(evse.phases))
         self._need = LearnedNeed(evse.min_a, evse.max_a)
         self._minimum = LearnedMinimum(evse.min_a, evse.max_a)
@@ -232,11 +236,35 @@ class EvseModel:
         need_a = self.need_a(now)
         least_a, most_a = min(likely_a[0], need_a), min(likely_a[1], need_a)
         most = _on_phases(self.phases, most_a)
+        if self._is_unseen:
+            return ZERO, most
         if not self.phases_known:
             return _on_phases(self.evse.one_phase, min(least_a, self.least_a)), most
         if self.reports_no_current(now):
             least_a = min(least_a, max(self.least_a, self.draw.shown_a[0]))
         return most if least_a == most_a else _on_phases(self.phases, least_a), most
+
+    def draw_by_meter(self, now: float) -> PhaseAmps:
+        """Return what the meter above has shown of a draw that no report shows (A on the site's phases).
+
+        Its minimum, where no step has shown more; nothing while its phases are unknown, or without a meter.
+        """
+        offer_a = self.draw.least_offer_a(now)
+        is_known = self.phases_known and self.phase_tests is not None and not self._is_unseen
+        if not (is_known and self.is_charging) or offer_a < self.least_a:
+            return ZERO
+        return _on_phases(self.phases, min(offer_a, max(self.least_a, self.draw.shown_a[0])))
+
+    def on_draw_missing(self, lacks_a: PhaseAmps, now: float) -> bool:
+        """Note how much less the meter above shows than is likely (A); return True if it may be its draw.
+
+        Its car may have become full unreported: until a step shows that it draws, it counts as nothing.
+        """
+        draws_a = self.draw_by_meter(now) if self.reports_no_current(now) else ZERO
+        if not any(missing > LOADED_A and amps > 0 for missing, amps in zip(lacks_a, draws_a, strict=True)):
+            return False
+        self._is_unseen, self.draw.shown_a = True, (0.0, math.inf)
+        return True
 
     def on_station_down(self, now: float) -> None:
         """Drop the car: its station went away, and another one may come unseen."""
@@ -365,6 +393,7 @@ class EvseModel:
             self._need.reset()
             self.idleness.end()
         self.draw.shown_a = (vote.drawn_a, math.inf if vote.takes_all else vote.drawn_a)
+        self._is_unseen = False
         self._added_at = None
         return self._see_phases(vote)
 
@@ -420,9 +449,17 @@ class EvseModel:
             return False
         if self._are_zeros_doubted:
             return self._zeros.needs_test and self.idleness.was_start_helped(now)
-        if not (self.is_charging and self._phases.needs_test):
+        if not self.is_charging:
             return False
-        return self.reports_no_current(now) or self._names_no_phases
+        if self.reports_no_current(now) and self._needs_draw_test(now):
+            return True
+        return self._phases.needs_test and (self.reports_no_current(now) or self._names_no_phases)
+
+    def _needs_draw_test(self, now: float) -> bool:
+        """Return True if a step is to show its draw, which helps other phases, and it is offered enough."""
+        if not self.helps_phases or self.draw.shown_a[0] > 0 or not self._phases.may_test:
+            return False
+        return self.draw.least_offer_a(now) >= self.least_a + LOADED_A
 
     @property
     def _are_zeros_doubted(self) -> bool:
@@ -459,6 +496,7 @@ class EvseModel:
         self._zeros.tests = 0
         self.draw.takes_a = 0.0
         self.draw.shown_a = (0.0, math.inf)
+        self._is_unseen = False
         self._added_at = None
         self._phases.reset(single=self.switch.single)
         self.phases = self._find_phases()

@@ -108,8 +108,13 @@ class LearnedPhases:
         """Return True if the car's steps have shown of each phase whether it is used, or reports of all."""
         return self.least == self._wired or all(abs(each) >= UNUSED_EVIDENCE for each in self._evidence)
 
+    @property
+    def may_test(self) -> bool:
+        """Return True if another step may be made for its car."""
+        return self.tests < MOST_TESTS
+
     def _find_test(self) -> None:
-        self.needs_test = self.tests < MOST_TESTS and not self._is_decided
+        self.needs_test = self.may_test and not self._is_decided
 
     def on_step(self, evidence: Sequence[float]) -> bool:
         """Take in what a step of the car shows of each phase; return True if `used` changes.

@@ -31,7 +31,7 @@ from typing import NamedTuple
 from controller.load_management.evse.consumption import OfferCredit
 from controller.load_management.metering.fuse_curve import INRUSH_S, MOTOR_S, FuseLoad, watches
 from controller.load_management.metering.recurring_loads import RecurringLoads
-from controller.load_management.site_tree import Fuse, PhaseAmps
+from controller.load_management.site_tree import ZERO, Fuse, PhaseAmps
 
 MARGIN_USED = 0.75
 """Part of the margin that a surge may use before anybody is cut."""
@@ -472,6 +472,8 @@ class BaseLoad:
         self.crossed = False
         self.may_feed_in = False
         """True once something may feed in below the circuit: generation, a battery, or a reading of it."""
+        self.lacks_a = ZERO
+        """Part of the EVSEs' likely draw that the last reading does not show, where nothing feeds in (A)."""
         self._watches = watches(limit_a, fuse, now)
         self._phases = (_PhaseLoad(), _PhaseLoad(), _PhaseLoad())
         self.set_limits(limit_a, fuse, margin_a)
@@ -507,6 +509,7 @@ class BaseLoad:
             measured < likely_a - NOISE_A
             for measured, likely_a in zip(measured_a, draw.likely_low, strict=True)
         )
+        self.lacks_a = _missing(draw.likely_low, measured_a) if is_less else ZERO
         for phase, measured in enumerate(measured_a):
             low = measured - draw.high[phase]
             high = measured - draw.low[phase]
@@ -635,3 +638,9 @@ class BaseLoad:
         """Return the most that it may have risen by within the last `JUMP_S` (A per phase)."""
         first, second, third = self._phases
         return (first.highest_rise_a, second.highest_rise_a, third.highest_rise_a)
+
+
+def _missing(likely_a: PhaseAmps, measured_a: PhaseAmps) -> PhaseAmps:
+    """Return how much less is measured than likely (A per phase)."""
+    first, second, third = (max(0.0, a - b) for a, b in zip(likely_a, measured_a, strict=True))
+    return (first, second, third)

@@ -505,11 +505,15 @@ class MeteredCircuit:
         lacks_base = self._state is not None and self._state.stations_alone
         if is_good and not lacks_base and not self.doubted:
             return self._estimates(now)
-        known = [(declared_a,) * 3, *(load.worst() for load in self._loads)]
+        known = [load.worst() for load in self._loads]
         if is_good or is_bridged:
             known += [load.assumed(now) for load in self._loads]
-        worst = highest_of(known)
-        return LoadEstimates(worst, worst, worst, worst, self.load.lowest(now))
+        worst = highest_of([(declared_a,) * 3, *known])
+        # What is declared may draw on one phase alone; beside what was shown just now it is no lead.
+        has_shown = self._good_at is not None and not lacks_base and (is_good or is_bridged)
+        return LoadEstimates(
+            worst, worst, worst, highest_of(known) if has_shown else worst, self.load.lowest(now)
+        )
 
     def _estimates(self, now: float) -> LoadEstimates:
         """Return the base loads of a good meter, as they were found a moment ago if it was not read since."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from controller.load_management.allocation.allocator import allocate
 from controller.load_management.allocation.constraints import PAIRS, JointConstraint
 from controller.load_management.site_tree import PhaseAmps
-from controller.model.observations import EvseRef
+from controller.model.observations import EvseRef, EvseState
 from tests.controller.load_management.allocation.test_allocator import (
     Case,
     cases,
@@ -22,7 +23,15 @@ from tests.controller.load_management.allocation.test_allocator import (
     tenths,
 )
 from tests.examples import examples
-from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
+from tests.scenario.site_harness import (
+    Car,
+    SiteHarness,
+    StationModel,
+    good_state,
+    make_grid,
+    make_station,
+    stale_state,
+)
 
 L1, L2 = (True, False, False), (False, True, False)
 L1_L2 = (True, True, False)
@@ -195,3 +204,65 @@ def test_cars_on_three_phases_charge_beside_building_that_leads(number: int, lea
     expected_a = min(32.0, (100.0 - 1.0 - 10.0 - lead_a) / number)
     drawn_a = [site.station(f"S{place}").draw_a for place in range(number)]
     assert drawn_a == pytest.approx([expected_a] * number, abs=0.4)
+
+
+def _one_phase_stations(report_s: int = 10) -> list[StationModel]:
+    return [
+        make_station(name, phases=(phase,), car=Car(32.0, (0,)), report_s=report_s)
+        for phase, name in enumerate("ABC")
+    ]
+
+
+@pytest.mark.parametrize("report_s", [0, 300])
+def test_silent_cars_on_one_phase_each_help_each_other(report_s: int) -> None:
+    # No report shows their draw for minutes: the meter shows each rise of one, which is help for the others.
+    site = SiteHarness((make_grid(63.0, unbalance_a=16.0),), _one_phase_stations(report_s))
+    site.connect()
+    site.wait(900)
+    assert max(_gap(amps) for amps in site.flowed) <= 16.1
+    assert [site.station(name).draw_a for name in "ABC"] == [32.0] * 3
+
+
+def test_silent_car_that_becomes_full_helps_no_longer() -> None:
+    site = SiteHarness((make_grid(63.0, unbalance_a=16.0),), _one_phase_stations(report_s=0))
+    site.connect()
+    site.wait(900)
+    site.station("C").car = Car(0.0, (0,))  # its state stays "Charging"
+    site.station("C").next_state = lambda: EvseState.CHARGING  # type: ignore[method-assign]
+    site.wait(60)
+    assert sum(_gap(amps) > 16.1 for amps in site.flowed) <= 10
+    site.wait(900)
+    assert max(_gap(amps) for amps in site.flowed[-900:]) <= 16.1
+    assert [site.station(name).draw_a for name in "AB"] == pytest.approx([16.0] * 2, abs=0.2)
+
+
+def test_short_loss_of_meter_stops_no_car_on_one_phase() -> None:
+    # What is declared as the building's load is no lead of a phase.
+    grid = make_grid(100.0, unbalance_a=20.0, base_load_a=40.0)
+    stations = [*_one_phase_stations(), make_station("D", car=Car(32.0))]
+    site = SiteHarness((grid,), stations, lambda _now: (10.0, 10.0, 10.0))
+    site.connect()
+    site.wait(900)
+    site.meter = stale_state
+    site.wait(25)
+    site.meter = good_state
+    site.wait(60)
+    assert not any(_stops(station) for station in stations)
+
+
+def test_unbalance_is_kept_where_another_car_starts_at_once() -> None:
+    # E needs 6 A on L1, which is less than A has to come down by as B leaves.
+    stations = [*_one_phase_stations(), make_station("D", car=Car(32.0)), make_station("E")]
+    site = SiteHarness((make_grid(63.0, unbalance_a=10.0),), stations)
+    site.connect()
+    site.wait(900)
+    assert site.station("A").draw_a == pytest.approx(31.0, abs=0.3)
+    site.plug_in("B", None)
+    site.plug_in("E", Car(32.0))
+    site.wait(120)
+    assert sum(_gap(amps) > 10.1 for amps in site.flowed[-120:]) <= 10
+
+
+def _stops(station: StationModel) -> int:
+    limits = [limit_a for _, limit_a in station.leases]
+    return sum(after == 0 < before for before, after in pairwise(limits))
