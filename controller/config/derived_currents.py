@@ -56,11 +56,12 @@ def without_contradictions(config: Config, tables: Mapping[str, Any]) -> tuple[C
         problems += found
     for index, station in enumerate(stations):
         evses = list(station.evse)
-        for number, evse in enumerate(evses):
-            if evse.max_kw is not None:
-                written = tables["station"][index]["evse"][number]
-                path = ("station", index, "evse", number)
-                evses[number], found = _plausible_evse(evse, written, path)
+        for number, written in enumerate(tables["station"][index].get("evse", ())):
+            path = ("station", index, "evse", number)
+            if evses[number].max_kw is None:
+                problems += _without_power(written, path)
+            else:
+                evses[number], found = _plausible_evse(evses[number], written, path)
                 problems += found
         stations[index] = msgspec.structs.replace(station, evse=tuple(evses))
     return msgspec.structs.replace(config, circuit=tuple(circuits), station=tuple(stations)), problems
@@ -112,6 +113,16 @@ def _plausible_evse(
     if not _OF_DC.intersection(written):
         evse = msgspec.structs.replace(evse, max_kw=None)
     return evse, [Problem((*path, of_ac[0]), what, remedy)]
+
+
+def _without_power(written: Mapping[str, Any], path: DataPath) -> Iterator[Problem]:
+    """Find the keys of a DC EVSE among those of one that has no power."""
+    for key in sorted(_OF_DC.intersection(written)):
+        yield Problem(
+            (*path, key),
+            coded("is for DC: max_kw is missing"),
+            coded("add max_kw, or remove {key}", key=key),
+        )
 
 
 _OF_DC = frozenset({"min_kw", "efficiency", "power_factor", "reserve_kw"})

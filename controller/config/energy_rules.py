@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from controller.config.circuit_rules import path_to_root
 from controller.config.local_csms_rules import find_unlisted_cards
-from controller.config.schema import CalendarConfig, CircuitConfig, Config, EvseConfig
+from controller.config.schema import CalendarConfig, CircuitConfig, Config
 from controller.config.value_rules import LEAST_CHARGING_A, LEAST_W
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
@@ -184,20 +184,35 @@ def _group_hints(config: Config) -> Iterator[Problem]:
 
 
 def _limits_below_base_load(config: Config) -> Iterator[Problem]:
-    """Find limits of the calendar below what the building alone draws at worst."""
+    """Find limits and peaks at or below what the building alone draws at worst."""
     circuits = {circuit.id: circuit for circuit in config.circuit}
+    least_w = LEAST_CHARGING_A * config.site.voltage
+    bounds: list[tuple[DataPath, CircuitConfig | None, float | None, float]] = [
+        (("circuit", index, "peak_kw"), circuit, circuit.peak_kw, LEAST_KW)
+        for index, circuit in enumerate(config.circuit)
+    ]
     for index, entry in enumerate(config.calendar):
-        circuit = circuits.get(entry.circuit or "")
-        if circuit is None or entry.limit_a is None or circuit.base_load_a is None:
+        circuit, path = circuits.get(entry.circuit or ""), ("calendar", index)
+        bounds.append(((*path, "limit_a"), circuit, entry.limit_a, LEAST_CHARGING_A))
+        bounds.append(((*path, "limit_w"), circuit, entry.limit_w, least_w))
+        bounds.append(((*path, "peak_kw"), circuit, entry.peak_kw, least_w / 1000))
+    for path, circuit, bound, least in bounds:
+        if circuit is None or bound is None or circuit.base_load_a is None:
             continue
-        if LEAST_CHARGING_A <= entry.limit_a <= circuit.base_load_a:
+        base_w = 3 * circuit.base_load_a * config.site.voltage
+        base, drawn = {
+            "limit_a": (circuit.base_load_a, f"{circuit.base_load_a:g} A"),
+            "limit_w": (base_w, f"{circuit.base_load_a:g} A ({base_w:.0f} W)"),
+            "peak_kw": (base_w / 1000, f"{circuit.base_load_a:g} A ({base_w / 1000:.3g} kW)"),
+        }[str(path[-1])]
+        if least <= bound <= base:
             yield Problem(
-                ("calendar", index, "limit_a"),
+                path,
                 coded(
-                    'is at or below base_load_a of "{id}", {base_load_a} A: while the building draws that, '
+                    'is at or below base_load_a of "{id}", {base_load_a}: while the building draws that, '
                     "no car charges",
                     id=circuit.id,
-                    base_load_a=f"{circuit.base_load_a:g}",
+                    base_load_a=drawn,
                 ),
                 coded("write the limit of the whole circuit, with the building"),
             )
@@ -627,18 +642,10 @@ def _departures(config: Config) -> Iterator[Problem]:
 
 
 def _dc(config: Config) -> Iterator[Problem]:
-    ac = EvseConfig()
     for index, station in enumerate(config.station):
         for number, evse in enumerate(station.evse):
             path: DataPath = ("station", index, "evse", number)
             if evse.max_kw is None:
-                for key in ("reserve_kw", "min_kw", "efficiency", "power_factor"):
-                    if getattr(evse, key) != getattr(ac, key):
-                        yield Problem(
-                            (*path, key),
-                            coded("is for DC: max_kw is missing"),
-                            coded("add max_kw, or remove {key}", key=key),
-                        )
                 continue
             yield from _kilowatts(evse.max_kw, (*path, "max_kw"))
             if evse.min_kw > evse.max_kw:

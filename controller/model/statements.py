@@ -54,7 +54,7 @@ class StatementCode(enum.StrEnum):
 
     # What is full
     PHASE_FULL = "phase-full", "{circuit} L{phase} full"
-    POWER_FULL = "power-full", "{circuit} full (W)"
+    POWER_FULL = "power-full", "{circuit} full (power)"
     PHASE_LEADS = "phase-leads", "{circuit} L{phase} too far above L{other_phase}"
     BUILDING_PEAK = (
         "building-peak",

@@ -116,7 +116,7 @@ class DayRecord:
 
     `charged_as` and `possible_as`: ampere seconds of all cars on all phases, and what an omniscient allocator
     would give them; `charged_w` and `possible_w` the same as mean power of each minute. `has_prices`: some
-    price of energy held on the day.
+    price of energy held on the day. `uncounted`: settings that bound the cars, but not that allocator.
     """
 
     def __init__(
@@ -127,6 +127,7 @@ class DayRecord:
     ) -> None:
         self.clock = clock
         self.has_prices = False
+        self.uncounted: tuple[str, ...] = ()
         self.circuits = tuple(circuits)
         self.evses = evses
         self.charged_as = 0.0

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from controller.simulate.day_clock import MINUTE_S, QUARTER_S, DayClock
 from controller.simulate.day_record import NEAR, DayRecord, SimulatedCircuit, SimulatedEvseRecord
 from controller.simulate.overload_causes import CAUSES
+from drivers.coded_text import join_and
 
 REASONS = 2
 """Number of an EVSE's reasons that are shown, the longest first."""
@@ -33,6 +34,7 @@ def day_figures(record: DayRecord) -> dict[str, object]:
         "charged_kwh": round(sum(evse.got_wh for evse in evses) / 1000, 3),
         "asked_kwh": round(sum(evse.asked_wh for evse in evses) / 1000, 3),
         "utilisation": None if record.utilisation is None else round(record.utilisation, 4),
+        "utilisation_without": list(record.uncounted),
         "stops_per_car_hour": round(sum(evse.stops for evse in evses) / car_h, 3) if car_h else None,
         "worst_stops_per_hour": round(max((evse.stops_per_hour for evse in evses), default=0.0), 3),
         "limits_per_car_hour": round(sum(evse.writes for evse in evses) / car_h, 2) if car_h else None,
@@ -59,7 +61,11 @@ def _figures(record: DayRecord, evses: Sequence[SimulatedEvseRecord]) -> Iterato
     if record.utilisation is not None:
         has_targets = any(each.has_target for each in record.circuits)
         bounds = "limits, margins and quarter-hour targets" if has_targets else "limits and margins"
-        yield f"utilisation: {record.utilisation:.0%} of what an omniscient allocator gives, same {bounds}"
+        without = f", without {join_and(record.uncounted)}" if record.uncounted else ""
+        yield (
+            f"utilisation: {record.utilisation:.0%} of what an omniscient allocator gives, "
+            f"same {bounds}{without}"
+        )
     car_h = record.car_hours
     if car_h:
         stops, writes = sum(evse.stops for evse in evses), sum(evse.writes for evse in evses)

@@ -58,7 +58,21 @@ def simulate(
     """
     record = _Simulation(config, day, date, prices, departures).run()
     record.has_prices = prices is not None and record.clock.has_any(prices.price_at)
+    record.uncounted = _find_uncounted(config, has_prices=record.has_prices)
     return record
+
+
+def _find_uncounted(config: Config, *, has_prices: bool) -> tuple[str, ...]:
+    """Return the settings that bound the cars of the day, but not the omniscient allocator."""
+    modes = [evse.mode for station in config.station for evse in station.evse]
+    modes += [entry.mode or "" for entry in config.calendar]
+    are_set = {
+        "unbalance_a": any(circuit.unbalance_a is not None for circuit in config.circuit),
+        "surplus mode": "surplus" in modes,
+        "quotas": any(group.quota_kwh is not None for group in config.group),
+        "prices": has_prices,
+    }
+    return tuple(name for name, is_set in are_set.items() if is_set)
 
 
 class _Simulation:

@@ -367,7 +367,7 @@ const DE = {
   "is also the role of \"{other}\"": "ist auch die Rolle von \"{other}\"",
   "is also the URL of \"{first}\", which receives everything twice": "ist auch die URL von \"{first}\", das dann alles doppelt erhält",
   "is another one again": "ist noch einmal derselbe Eintrag",
-  "is at or below base_load_a of \"{id}\", {base_load_a} A: while the building draws that, no car charges": "liegt nicht über base_load_a von \"{id}\", {base_load_a} A: solange das Gebäude so viel bezieht, lädt kein Auto",
+  "is at or below base_load_a of \"{id}\", {base_load_a}: while the building draws that, no car charges": "liegt nicht über base_load_a von \"{id}\", {base_load_a}: solange das Gebäude so viel bezieht, lädt kein Auto",
   "is below all prices of the file, from {least} on: cars without a departure never charge": "liegt unter allen Preisen der Datei, ab {least}: Autos ohne Abfahrt laden nie",
   "is below at_least": "liegt unter at_least",
   "is below {volatile}, which is emptied when the machine starts": "liegt unter {volatile}, das beim Start des Rechners geleert wird",

@@ -793,6 +793,11 @@ ERRORS = [
         'station "CS01" evse[0].min_kw: is for DC: max_kw is missing; add max_kw, or remove min_kw',
     ),
     (
+        "[[station.evse]]",
+        {"min_kw": "5"},  # the default
+        'station "CS01" evse[0].min_kw: is for DC: max_kw is missing; add max_kw, or remove min_kw',
+    ),
+    (
         "[mqtt]",
         {"permissions": '["stations:write"]'},
         'mqtt.permissions: permission "stations:write"; did you mean "stations:edit"?',
@@ -1198,6 +1203,18 @@ HINTS = [
         {"circuit": '"grid"', "limit_a": "20", "limit_w": "-", "peak_kw": "-"},
         'calendar[0].limit_a: is at or below base_load_a of "grid", 20 A: while the building draws that, no '
         "car charges; write the limit of the whole circuit, with the building",
+    ),
+    (
+        "[[calendar]]",
+        {"circuit": '"grid"', "limit_a": "-", "limit_w": "-", "peak_kw": "13"},
+        'calendar[0].peak_kw: is at or below base_load_a of "grid", 20 A (13.8 kW): while the building draws '
+        "that, no car charges; write the limit of the whole circuit, with the building",
+    ),
+    (
+        "[[circuit]]",
+        {"peak_kw": "13"},
+        'circuit "grid" peak_kw: is at or below base_load_a of "grid", 20 A (13.8 kW): while the building '
+        "draws that, no car charges; write the limit of the whole circuit, with the building",
     ),
     (
         "[mqtt]",

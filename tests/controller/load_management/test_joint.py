@@ -91,7 +91,7 @@ def test_power_counts_each_phase() -> None:
     demands = [demand("grid1"), demand("grid2", phases=L1)]
     got = allocate(site, demands, capacity, {"grid": JointConstraint(sum_a=40.0)})
     assert shares_of(got) == {"grid1": 10.0, "grid2": 10.0}
-    assert got[EvseRef("grid1", 1)].reason == "grid full (W)"
+    assert got[EvseRef("grid1", 1)].reason == "grid full (power)"
 
 
 def test_joint_phase_leads_no_further_than_it_may() -> None:
@@ -137,7 +137,7 @@ def test_joint_site_stays_below_power() -> None:
     assert max(watts) <= 27_600 + 6 * 230  # the second until the meter shows the jump
     assert sum(w > 27_600 for w in watts) <= 6
     assert watts[-1] > 0.9 * 27_600
-    assert site.evse_view("S0").reason == "grid full (W)"
+    assert site.evse_view("S0").reason == "grid full (power)"
 
 
 def test_power_limit_holds_without_meter_after_newcomer_fallback() -> None:

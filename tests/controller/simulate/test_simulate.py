@@ -185,6 +185,17 @@ def test_simulate_summary_has_figures_of_day(record: DayRecord) -> None:
     assert "100%" in text or "%  " in text
 
 
+def test_simulate_utilisation_names_what_its_allocator_lacks(record: DayRecord) -> None:
+    assert record.uncounted == ()
+    surplus = '[[station.evse]]\nid = 1\nmode = "surplus"\n'
+    quota = '[[group]]\nid = "tenant"\nstations = ["A"]\nquota_kwh = 10\n'
+    config, mistakes, _ = check_config(CONFIG + surplus + quota, "site.toml")
+    assert config is not None, mistakes
+    other = simulate(config, read_day(DAY, "day.csv", build_site(config)))
+    assert "same limits and margins, without surplus mode and quotas" in render_summary(other)
+    assert day_figures(other)["utilisation_without"] == ["surplus mode", "quotas"]
+
+
 def test_simulate_summary_adds_up_short_reasons(record: DayRecord) -> None:
     record = copy.deepcopy(record)
     evse = next(iter(record.evses.values()))
