@@ -198,8 +198,10 @@ class EvseOffer:
         offered_a, problem = standing.offered_a, standing.problem
         target_a, step_a, may_differ = self._terms(allocation)
         if allocation is not None and allocation.limit_a > 0 and cut_a is not None and not to_share:
-            # As low as its room is needed, or lower where its share is followed at once.
-            target_a = min(cut_a, offered_a) if may_differ else min(target_a, cut_a, offered_a)
+            # As low as its room is needed; where unbalance binds, its share may be lower, and holds at once.
+            share_a, target_a = target_a, min(cut_a, offered_a)
+            if self._demand.unbalance_limited:
+                target_a = min(share_a, target_a)
         target_a = self._tested_a(target_a, offered_a, now)
         booked_a = self._booking.most_a(now)
         has_fallback = not delivery.hold_s and offered_a >= fallback_a
