@@ -192,10 +192,10 @@ def _limits_below_base_load(config: Config) -> Iterator[Problem]:
         for index, circuit in enumerate(config.circuit)
     ]
     for index, entry in enumerate(config.calendar):
-        circuit, path = circuits.get(entry.circuit or ""), ("calendar", index)
-        bounds.append(((*path, "limit_a"), circuit, entry.limit_a, LEAST_CHARGING_A))
-        bounds.append(((*path, "limit_w"), circuit, entry.limit_w, least_w))
-        bounds.append(((*path, "peak_kw"), circuit, entry.peak_kw, least_w / 1000))
+        named = circuits.get(entry.circuit or "")
+        bounds.append((("calendar", index, "limit_a"), named, entry.limit_a, LEAST_CHARGING_A))
+        bounds.append((("calendar", index, "limit_w"), named, entry.limit_w, least_w))
+        bounds.append((("calendar", index, "peak_kw"), named, entry.peak_kw, least_w / 1000))
     for path, circuit, bound, least in bounds:
         if circuit is None or bound is None or circuit.base_load_a is None:
             continue

@@ -64,8 +64,8 @@ def simulate(
 
 def _find_uncounted(config: Config, *, has_prices: bool) -> tuple[str, ...]:
     """Return the settings that bound the cars of the day, but not the omniscient allocator."""
-    modes = [evse.mode for station in config.station for evse in station.evse]
-    modes += [entry.mode or "" for entry in config.calendar]
+    modes = {evse.mode for station in config.station for evse in station.evse}
+    modes |= {entry.mode for entry in config.calendar if entry.mode is not None}
     are_set = {
         "unbalance_a": any(circuit.unbalance_a is not None for circuit in config.circuit),
         "surplus mode": "surplus" in modes,
