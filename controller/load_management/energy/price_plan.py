@@ -1,12 +1,12 @@
 """Charging in the cheapest quarter hours before a departure.
 
-For each car with a departure goal the quarter hours until it leaves are ordered by price, and the cheapest
-are chosen until they suffice for the energy that is left, with some time in reserve. Where the last quarter
-hour before the departure is among them, one more is chosen, as nothing could be made up for later. The car
-waits in all others. A choice is made anew at each quarter hour, and when prices or the goal change. Within a
+For each car with a departure goal the cheapest quarter hours until it leaves are chosen that suffice for the
+energy that is left. At no moment more is left to do than fits into the time until the departure, with a
+reserve: where only the last quarter hours are cheap, some that are not are chosen before them. The car waits
+in all others. A choice is made anew at each quarter hour, and when prices or the goal change. Within a
 quarter hour a car that may charge goes on: only the other direction takes effect at once. Where the site gave
-the car less than planned, more quarter hours are chosen; when all that are left are needed, it no longer
-waits.
+the car less than planned in two quarter hours, more are chosen; when all that are left are needed, it no
+longer waits.
 
 What a car takes is not known before it has charged: it may use one phase of three, or have a small charger.
 So its first quarter hour begins early enough for the goal to be reached with one phase, and with a small
@@ -26,6 +26,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from heapq import heappop, heappush
 from itertools import pairwise
 
 import msgspec
@@ -47,6 +48,8 @@ LAST_PRICE_S = 3600.0
 """Longest time that the last price of a series holds (s)."""
 RESERVE = 1.15
 """Factor on the time that the energy takes, for cars that charge slower towards the end."""
+SMALL_REST = 0.25
+"""Part of a quarter hour that is not worth another one: a car that charges goes on until it has that, too."""
 LONGEST_PLAN_S = 8 * 86_400.0
 LEAST_PART = 0.1
 """Lowest part of its greatest power that a car is expected to receive."""
@@ -185,8 +188,8 @@ _POSIX_TIME = re.compile(r"\d{10}|\d{13}")
 class _Choice(msgspec.Struct):
     """Choice for one car: its quarter hours, when it was made, and for which departure.
 
-    `left_wh` was needed at `began_at` (POSIX s), when this quarter hour began for it. `expected_w`: power
-    that it was expected to receive. `is_proven`: as it did before; `is_stale`: prices have changed since.
+    `left_wh` was needed at `began_at` (POSIX s), when this quarter hour began for it. `received_w`: mean
+    powers of the last two quarter hours in which it charged. `is_stale`: prices have changed since.
     """
 
     quarters: frozenset[int]
@@ -194,8 +197,7 @@ class _Choice(msgspec.Struct):
     leaves_quarter: int
     began_at: float
     left_wh: float
-    expected_w: float
-    is_proven: bool
+    received_w: tuple[float, ...] = ()
     shows_until: float = -math.inf
     is_stale: bool = False
 
@@ -286,21 +288,20 @@ class PricePlan:
     ) -> _Choice:
         """Return the choice of a car at this moment; `before`: its last one."""
         quarter = math.floor(utc / QUARTER_S)
-        received_w = None if before is None else _received_w(before, left_wh, quarter)
-        is_proven = received_w is not None or (before is not None and before.is_proven)
-        expected_w = min(most_w, share_w)
-        if received_w is not None:
-            expected_w = min(expected_w, received_w)
-        elif before is not None and before.is_proven:
-            expected_w = min(expected_w, before.expected_w)
-        expected_w = max(1.0, LEAST_PART * most_w, expected_w)
+        received_w = () if before is None else _received_w(before, left_wh, quarter)
+        # Others take room for a while only: what it received in the better of two counts.
+        expected_w = max(1.0, LEAST_PART * most_w, min(most_w, share_w, max(received_w, default=math.inf)))
         prices = self._prices(quarter, leaves_at)
-        quarters = _cheapest(prices, _quarters(left_wh, expected_w))
-        if not is_proven and sure_w < expected_w and prices:
-            if before is not None and before.charges and before.made_in == quarter - 1:
+        needed = left_wh * 3600 / expected_w / QUARTER_S
+        has_charged = before is not None and before.charges and before.made_in == quarter - 1
+        chosen = max(needed, 1.0) - SMALL_REST if received_w else RESERVE * needed
+        is_rest = has_charged and needed <= SMALL_REST
+        quarters = frozenset({quarter}) if is_rest else _cheapest(prices, needed, chosen)
+        if not received_w and sure_w < expected_w and prices:
+            if has_charged:
                 quarters |= {quarter}  # to show what it receives
-            needed = [_quarters(left_wh, watts) + SPARE_QUARTERS for watts in small_w if watts < sure_w]
-            fitting = (number for number in needed if number <= len(prices))
+            with_small = [_quarters(left_wh, watts) + SPARE_QUARTERS for watts in small_w if watts < sure_w]
+            fitting = (number for number in with_small if number <= len(prices))
             quarters |= _early_one(prices, quarters, next(fitting, _quarters(left_wh, sure_w)))
         shows_until = -math.inf if before is None else before.shows_until
         begins_at = max(utc, min(quarters, default=quarter) * QUARTER_S)
@@ -317,8 +318,7 @@ class PricePlan:
             leaves_quarter=math.floor(leaves_at / QUARTER_S),
             began_at=began_at,
             left_wh=left_wh,
-            expected_w=expected_w,
-            is_proven=is_proven,
+            received_w=received_w,
             shows_until=shows_until if small_w else min(shows_until, utc),
         )
 
@@ -330,12 +330,12 @@ class PricePlan:
         return {each: highest if price is None else price for each, price in known.items()}
 
 
-def _received_w(before: _Choice, left_wh: float, quarter: int) -> float | None:
-    """Return the mean power in the last quarter hour of charging (W); None where it does not show that."""
+def _received_w(before: _Choice, left_wh: float, quarter: int) -> tuple[float, ...]:
+    """Return the mean powers of the last two quarter hours of charging (W); short ones do not show it."""
     charged_s = (before.made_in + 1) * QUARTER_S - before.began_at
     if quarter != before.made_in + 1 or not before.charges or charged_s < PROVEN_S:
-        return None
-    return (before.left_wh - left_wh) * 3600 / charged_s
+        return before.received_w
+    return *before.received_w[-1:], (before.left_wh - left_wh) * 3600 / charged_s
 
 
 def _quarters(energy_wh: float, power_w: float) -> int:
@@ -351,11 +351,21 @@ def _is_late(utc: float, begins_at: float, leaves_at: float, energy_wh: float, p
     ) * power_w >= energy_ws
 
 
-def _cheapest(prices: Mapping[int, float], needed: int) -> frozenset[int]:
-    """Return the cheapest quarter hours, of equal ones the first."""
-    ordered = sorted(prices, key=lambda each: (prices[each], each))
-    is_last_chosen = bool(ordered) and max(ordered) in ordered[:needed]
-    return frozenset(ordered[: needed + 1] if is_last_chosen else ordered[:needed])
+def _cheapest(prices: Mapping[int, float], needed: float, chosen: float) -> frozenset[int]:
+    """Return so many of the cheapest quarter hours, `chosen`, of equal prices the first.
+
+    At no moment more of those that are `needed` is left than fits into the time that is left then, with the
+    reserve: where the price falls towards the departure, some of it is charged before.
+    """
+    ordered = sorted(prices)
+    passed: list[tuple[float, int]] = []
+    found: set[int] = set()
+    for after, quarter in zip(range(len(ordered) - 1, -1, -1), ordered, strict=True):
+        heappush(passed, (prices[quarter], quarter))
+        least = needed - after / RESERVE if after else chosen
+        while passed and len(found) < least:
+            found.add(heappop(passed)[1])
+    return frozenset(found)
 
 
 def _early_one(prices: Mapping[int, float], chosen: Collection[int], needed: int) -> frozenset[int]:

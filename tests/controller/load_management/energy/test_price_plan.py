@@ -49,6 +49,34 @@ def test_price_plan_car_that_needs_more_takes_next_cheapest_hours() -> None:
     assert {minute // 60 for minute in minutes} == {2, 3}
 
 
+def test_price_plan_proven_power_needs_no_expensive_quarters_in_reserve() -> None:
+    # The four cheap hours suffice once the first has shown that it receives 10 kW: time is left after them.
+    plan = PricePlan()
+    plan.set_prices(hourly(0.1, 0.3, 0.1, 0.1, 0.1, 0.4, 0.4, 0.4))
+    minutes, missing = simulate(plan, 39_999.0, 8.0)
+    assert missing == 0.0
+    assert minutes == [*range(60), *range(120, 300)]
+
+
+def test_price_plan_some_is_charged_before_cheap_end() -> None:
+    # Of the last two hours 15 % are kept in reserve: one quarter hour before them.
+    plan = PricePlan()
+    plan.set_prices(hourly(0.3, 0.2, 0.1, 0.1))
+    minutes, missing = simulate(plan, 19_500.0, 4.0)
+    assert missing == 0.0
+    assert minutes[:15] == list(range(60, 75))
+    assert minutes[15] >= 120
+
+
+def test_price_plan_small_rest_goes_on_in_next_quarter() -> None:
+    # An hour and a minute: the rest is not worth a quarter hour before the cheap ones, nor another start.
+    plan = PricePlan()
+    plan.set_prices(hourly(0.3, 0.1, 0.4, 0.2))
+    minutes, missing = simulate(plan, 10_150.0, 4.0)
+    assert missing == 0.0
+    assert minutes == list(range(60, 121))
+
+
 def test_car_without_time_to_spare_charges_at_once() -> None:
     plan = PricePlan()
     plan.set_prices(hourly(0.9, 0.1))
@@ -63,6 +91,19 @@ def test_car_that_receives_less_than_planned_takes_more_quarters() -> None:
     minutes, missing = simulate(plan, 8_000.0, 6.0, power_w=POWER_W / 4)
     assert missing == 0.0
     assert set(range(120, 180)) <= set(minutes)
+
+
+def test_price_plan_one_busy_quarter_does_not_lower_expectation() -> None:
+    # It receives a quarter of its power in one quarter hour, as another car charges beside it.
+    plan = PricePlan()
+    plan.set_prices(hourly(0.1, 0.4, 0.1, 0.3))
+    left_wh, minutes = 12_000.0, []
+    for minute in range(240):
+        if left_wh > 0 and plan.may_charge(REF, left_wh, POWER_W, BEGIN + 4 * HOUR_S, BEGIN + 60 * minute):
+            minutes.append(minute)
+            left_wh -= (POWER_W / 4 if 15 <= minute < 30 else POWER_W) / 60
+    assert left_wh <= 0.0
+    assert {minute // 60 for minute in minutes} == {0, 2}
 
 
 def test_choice_changes_at_quarter_hours_only() -> None:
