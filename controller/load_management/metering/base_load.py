@@ -169,7 +169,7 @@ class RollingMax:
 
 
 class PulsePattern:
-    """Gaps between the pulses of a base load: `is_pulsing` while they are too short to rise in.
+    """Gaps between the pulses of a base load: while they are too short to rise in, its peak counts.
 
     `peak`: the loads of the last `PULSING_HOLD_S` (A).
     """
@@ -189,12 +189,10 @@ class PulsePattern:
         elif gap_s > HOLD_S:
             self._short_gaps.append(now)
 
-    def is_pulsing(self, now: float) -> bool:
-        """Return True if the last two gaps were too short."""
-        return len(self._short_gaps) == 2 and now - self._short_gaps[0] < PULSING_S
-
     def peak_a(self, now: float) -> float:
-        """Return the highest value of the last `PULSING_HOLD_S` (A); 0 before the first."""
+        """Return the peak (A) if the last two gaps were too short; else negative infinity."""
+        if len(self._short_gaps) < 2 or now - self._short_gaps[0] >= PULSING_S:
+            return -math.inf
         return self.peak.highest(now) or 0.0
 
 
@@ -400,27 +398,24 @@ class _PhaseLoad:
         """
         if self.likely is None:
             return 0.0, 0.0, 0.0, 0.0, 0.0
-        keep_a, start_a, lowest_a = RollingMax.highest_of((self._keep, self._start, self._short), now)
-        highest = self._highest(now)
-        assumed = self._assumed(highest, now, carried_a)
-        start = max(start_a, highest, self._recurring.regular_a(self.likely, now))
+        windows = (self._held, self._doubted, self._keep, self._start, self._short)
+        held_a, doubted_a, keep_a, start_a, lowest_a = RollingMax.highest_of(windows, now)
+        highest = max(self.likely, held_a, doubted_a, self._reserve.peak_a(now))
+        expected_a, regular_a = self._recurring.find_returning(self.likely, now)
+        rising = max(highest, self._pulses.peak_a(now), expected_a) - carried_a
+        assumed = max(self.sample or 0.0, rising)
+        if assumed < 0:
+            assumed = self._shared_feed_in(self._feed_in.highest(now) or 0.0)
+        start = max(start_a, highest, regular_a)
         if start < 0:
             start = self._shared_feed_in(start_a)
         return assumed, min(-keep_a, highest), start, assumed if assumed > 0 else highest, -lowest_a
 
-    def assumed(self, now: float, carried_a: float) -> float:
-        """Return the first of the `estimates`."""
-        return self._assumed(self._highest(now), now, carried_a)
+    def signed(self, now: float) -> float:
+        """Return the highest load of `HOLD_S`, with what is reserved or is in doubt at the worst.
 
-    def _assumed(self, highest: float, now: float, carried_a: float) -> float:
-        if self._pulses.is_pulsing(now):
-            highest = max(highest, self._pulses.peak_a(now))
-        highest = max(highest, self._recurring.expected_a(self.likely or 0.0, now))
-        held = max(self.sample or 0.0, highest - carried_a)
-        return held if held >= 0 else self._shared_feed_in(self._feed_in.highest(now) or 0.0)
-
-    def _highest(self, now: float) -> float:
-        """Return the highest load of `HOLD_S`, with what is reserved or is in doubt at the worst."""
+        Feed-in is negative; 0 before the first sample.
+        """
         if self.likely is None:
             return 0.0
         held_a, doubted_a = RollingMax.highest_of((self._held, self._doubted), now)
@@ -435,10 +430,6 @@ class _PhaseLoad:
         if lasting >= 0 or self._last_at < self._first_at + START_S:
             return 0.0
         return FEED_IN_SHARED * lasting
-
-    def signed(self, now: float) -> float:
-        """Return the highest load of `HOLD_S`, feed-in as a negative one."""
-        return self._highest(now)
 
     def lowest(self, now: float) -> float:
         """Return the lowest load of the last `JUMP_S`, feed-in as a negative one."""
@@ -521,9 +512,9 @@ class BaseLoad:
             load.least_a, load.most_a = least, most
             watch = self._watches[phase]
             verdict = watch.on_reading(measured, now, slowest_s)
-            over_s = watch.over_s(now)
+            over_s = watch.over_s
             stops_after_s = WAIT_S if watch.is_held else MOTOR_S
-            inrush = verdict is FuseLoad.WITHSTOOD and over_s < watch.inrush_s(now)
+            inrush = verdict is FuseLoad.WITHSTOOD and watch.is_inrush
             crossed = measured > self._planned_a[phase] and not inrush
             self.crossed |= crossed
             over = cut or verdict is FuseLoad.OVER
@@ -546,7 +537,6 @@ class BaseLoad:
                 sample = min(max(before_a, least), most)
             # No car stops for an inrush. Where the fuse holds the overload, who can come down does so first.
             stops = over and (cut or over_s >= stops_after_s)
-            is_overloaded = verdict is FuseLoad.OVER or over_s >= watch.inrush_s(now)
             load.add(
                 sample,
                 min(likely, sample),
@@ -554,7 +544,7 @@ class BaseLoad:
                 over_s,
                 now,
                 stop=stops,
-                is_overloaded=is_overloaded,
+                is_overloaded=verdict is not FuseLoad.WITHIN and not inrush,
                 is_worst_case=over or crossed,
             )
             load.drawn_a = measured - (load.likely or 0.0)
@@ -583,13 +573,7 @@ class BaseLoad:
 
     def assumed(self, now: float) -> PhaseAmps:
         """Return the load to plan rises with while the meter is good (A per phase)."""
-        first, second, third = self._phases
-        carried_a = self._carried_a
-        return (
-            first.assumed(now, carried_a),
-            second.assumed(now, carried_a),
-            third.assumed(now, carried_a),
-        )
+        return self.estimates(now).assumed
 
     def start_peak(self, phase: int, now: float) -> tuple[float, float]:
         """Return when a phase (0 to 2) carried the load that another car has to expect, and that load (A)."""

@@ -108,7 +108,12 @@ class FuseLoad(enum.Enum):
 
 
 class FuseWatch:
-    """Heat in one phase of a circuit, followed from reading to reading. Currents in A."""
+    """Heat in one phase of a circuit, followed from reading to reading. Currents in A.
+
+    `over_s`: how long (s) the readings have been above the limit, until the last one; 0: it is not.
+    `is_inrush`: they are, and the current may be that of a motor which starts. `is_held`: the protection
+    carries the last one for an hour; False where none is known.
+    """
 
     def __init__(self, limit_a: float, fuse: Fuse, now: float) -> None:
         self._limit_a = limit_a
@@ -118,25 +123,18 @@ class FuseWatch:
         self._at = now
         self._over_since: float | None = None
         self._motor_at = -math.inf
+        self.over_s = 0.0
+        self.is_inrush = self.is_held = False
 
     def set_limit(self, limit_a: float, fuse: Fuse) -> None:
         """Apply another limit and protection; the heat of the fuse stays as it is."""
         self._limit_a = limit_a
         self._curve = CURVES.get(fuse)
 
-    def over_s(self, now: float) -> float:
-        """Return for how long (s) the readings have been above the limit; 0: they are not."""
-        return 0.0 if self._over_since is None else now - self._over_since
-
     def inrush_s(self, now: float) -> float:
         """Return for how long (s) a current above the limit may be that of a motor which starts."""
         is_slow = self._curve is None or now < self._motor_at + MOTOR_SEEN_S
         return MOTOR_S if is_slow else INRUSH_S
-
-    @property
-    def is_held(self) -> bool:
-        """Return True if the protection carries the last reading for an hour; False where none is known."""
-        return self._curve is not None and self._load < self._curve.holds
 
     def on_reading(self, measured_a: float, now: float, slowest_s: float = 0.0) -> FuseLoad:
         """Process one good reading: between two readings the higher current is assumed.
@@ -147,13 +145,16 @@ class FuseWatch:
         if self._curve is not None:
             self._heat = self._curve.heated(self._heat, max(load, self._load), now - self._at)
         self._load, self._at = load, now
+        self.is_held = self._curve is not None and load < self._curve.holds
         if measured_a <= self._limit_a:
-            if INRUSH_S < self.over_s(now) <= MOTOR_S:
+            if self._over_since is not None and INRUSH_S < now - self._over_since <= MOTOR_S:
                 self._motor_at = now
-            self._over_since = None
+            self._over_since, self.over_s, self.is_inrush = None, 0.0, False
             return FuseLoad.WITHIN
         if self._over_since is None:
             self._over_since = now
+        self.over_s = now - self._over_since
+        self.is_inrush = self.over_s < self.inrush_s(now)
         if self._curve is None or now >= self._over_since + GRACE_S:
             return FuseLoad.OVER
         cut_s = max(CUT_S, slowest_s + WAY_S)

@@ -10,7 +10,7 @@ with the same current, whatever else runs. How long its pauses last is learned f
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from typing import NamedTuple
 
 LEAST_A = 4.0
 """Smallest step (A): a load of 1 kW."""
@@ -58,21 +58,29 @@ class _Load:
         return abs(self.amps - step_a) <= max(SAME_A, SAME * self.amps)
 
     def is_expected(self, now: float) -> bool:
-        """Return True if it is off, and returns soon by its pauses so far."""
+        """Return True if it is off after pauses, and returns soon by these."""
         return self._returns_within(LONGEST_PAUSE_S, now)
 
     def is_regular(self, now: float) -> bool:
-        """Return True if it is off, and returns some time by its pauses so far, which are much alike."""
+        """Return True if it is off after pauses, and returns some time by these, which are much alike."""
         if not self._returns_within(LONGEST_REGULAR_S, now):
             return False
         return max(self.pauses) <= PAUSE_FACTOR * min(self.pauses)
 
     def _returns_within(self, most_s: float, now: float) -> bool:
-        """Return True if it is off, its pauses were no longer than `most_s`, and this one is not by far."""
-        if self.is_on or not self.pauses:
-            return False
+        """Return True if the pauses of a load that is off were at most `most_s`, nor is this one longer."""
         longest_s = max(self.pauses)
         return longest_s <= most_s and now <= self.since + PAUSE_FACTOR * longest_s
+
+
+class ReturningLoad(NamedTuple):
+    """Base load (A) with the greatest load that is off.
+
+    `expected_a`: with one that returns soon. `regular_a`: with one that comes at regular times.
+    """
+
+    expected_a: float
+    regular_a: float
 
 
 class RecurringLoads:
@@ -103,23 +111,19 @@ class RecurringLoads:
             self._add_step(load_a - level_a, self._left_at)
             self._level_a, self._left_at = load_a, None
 
-    def expected_a(self, load_a: float, now: float) -> float:
-        """Return the base load (A), now `load_a`, with the greatest load that is off and returns soon."""
-        return self._with_greatest(_Load.is_expected, load_a, now)
-
-    def regular_a(self, load_a: float, now: float) -> float:
-        """Return the same with the greatest load that is off and comes at regular times."""
-        return self._with_greatest(_Load.is_regular, load_a, now)
-
-    def _with_greatest(self, returns: Callable[[_Load, float], bool], load_a: float, now: float) -> float:
-        """Return the base load with the greatest load that `returns`. One that is just returning is in it."""
-        greatest_a = step_a = 0.0
+    def find_returning(self, load_a: float, now: float) -> ReturningLoad:
+        """Return the base load, now `load_a` (A), with what returns; what is just returning is in it."""
+        expected_a = regular_a = step_a = 0.0
         if self._level_a is not None and self._left_at is not None and now <= self._left_at + RETURNS_S:
             step_a = load_a - self._level_a
         for load in self._loads:
-            if load.amps > greatest_a and returns(load, now) and not load.is_same(step_a):
-                greatest_a = load.amps
-        return load_a + greatest_a
+            if load.is_on or not load.pauses or load.is_same(step_a):
+                continue
+            if load.amps > expected_a and load.is_expected(now):
+                expected_a = load.amps
+            if load.amps > regular_a and load.is_regular(now):
+                regular_a = load.amps
+        return ReturningLoad(load_a + expected_a, load_a + regular_a)
 
     def _add_step(self, step_a: float, at: float) -> None:
         amps, is_on = abs(step_a), step_a > 0
