@@ -692,7 +692,7 @@ class SharePlanner:
     def _reductions(self) -> dict[str, Statement]:
         """Return why circuits supply less than their limit, by the backend's limit or the calendar's."""
         model = self._model
-        whys = {c.id: why for c in self._site.circuits if (why := model.energy.calendar.reduction(c))}
+        whys = model.energy.calendar.reductions(self._site.circuits)
         root = model.site.circuits[0]
         if model.group_a is not None and model.group_a < max(model.energy.calendar.limit_a(root)):
             whys[root.id] = Statement(code=StatementCode.SITE_LIMIT, current_a=model.group_a)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from controller.load_management.energy.energy_settings import CalendarEntry, EnergySettings
@@ -119,13 +119,24 @@ class ActiveCalendar:
             self._peaks_of[quarter] = list(dict.fromkeys(holding))
         return self._peaks_of[quarter]
 
-    def reduction(self, circuit: CircuitNode) -> Statement | None:
-        """Return the entry that lowers the limit of a phase of a circuit; None: none does."""
-        if self.limit_a(circuit) == circuit.limit_a:
-            return None
-        limits = [(e.limit_a, e.name) for e in self._of_circuit(circuit.id) if e.limit_a is not None]
-        lowest_a, name = min(limits, key=lambda each: each[0])
-        return Statement(code=StatementCode.CALENDAR_LIMIT, name=name, circuit=circuit.id, current_a=lowest_a)
+    def reductions(self, circuits: Iterable[CircuitNode]) -> dict[str, Statement]:
+        """Return the entries that lower the limit of a phase of one of these circuits, by circuit."""
+        lowest: dict[str, tuple[float, str]] = {}
+        for entry in self.entries:
+            if entry.circuit is not None and entry.limit_a is not None:
+                before_a, _ = lowest.get(entry.circuit, (math.inf, ""))
+                if entry.limit_a < before_a:
+                    lowest[entry.circuit] = entry.limit_a, entry.name
+        return {
+            circuit.id: Statement(
+                code=StatementCode.CALENDAR_LIMIT,
+                name=lowest[circuit.id][1],
+                circuit=circuit.id,
+                current_a=lowest[circuit.id][0],
+            )
+            for circuit in (circuits if lowest else ())
+            if circuit.id in lowest and lowest[circuit.id][0] < max(circuit.limit_a)
+        }
 
     def priorities(self) -> dict[EvseRef, int]:
         """Return the priorities that entries set; of several the last one holds."""
