@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable
 from itertools import pairwise
+from operator import sub
 
 import msgspec
 
@@ -189,7 +190,8 @@ class MeterWindow:
 
     def span_of(self, count: int, least_s: float) -> float:
         """Return a time (s), at least `least_s`, in which so many readings come, by their last intervals."""
-        longest_s = max((b - a for a, b in pairwise(self._times[-LATE_READINGS:])), default=0.0)
+        times = self._times[-LATE_READINGS:]
+        longest_s = max(map(sub, times[1:], times), default=0.0)
         return max(least_s, count * longest_s)
 
     def reaches_back_to(self, moment: float) -> bool:

@@ -262,26 +262,21 @@ class RatioCheck:
         ]
         return {phase: part for phase, part in enumerate(parts) if part}
 
-    def open_phases(self, limit_a: PhaseAmps) -> list[int]:
-        """Return the phases whose ratio is open, and may let more than the limit (A per phase) flow."""
-        if not self._samples:
-            return []
-        sample, is_doubted = self._samples[-1], self.is_doubted
-        return [
-            phase
-            for phase, ratio in enumerate(self._phases)
-            if sample.shown_a[phase] >= REACHED * limit_a[phase]
-            and sample.least_a[phase] >= LEAST_CAR_A
-            and (is_doubted or ratio.is_open)
-        ]
+    def find_open(self, limit_a: PhaseAmps) -> tuple[list[int], float]:
+        """Return the phases whose ratio is open, and may let more than the limit (A per phase) flow.
 
-    def needed_move_a(self, phases: Sequence[int]) -> float:
-        """Return the least move (A) that stands out on one of these phases now; infinity: none does."""
-        now = self._samples[-1].at
-        return min(
-            (self._standing_out_a(phase) for phase in phases if self._phases[phase].is_at_rest(now)),
-            default=math.inf,
-        )
+        Return with them the least move (A) that stands out on one of them now; infinity: none does.
+        """
+        if not self._samples:
+            return [], math.inf
+        sample, is_doubted, phases, least_a = self._samples[-1], self.is_doubted, [], math.inf
+        for phase, ratio in enumerate(self._phases):
+            is_near_limit = sample.shown_a[phase] >= REACHED * limit_a[phase]
+            if is_near_limit and sample.least_a[phase] >= LEAST_CAR_A and (is_doubted or ratio.is_open):
+                phases.append(phase)
+                if ratio.is_at_rest(sample.at):
+                    least_a = min(least_a, self._standing_out_a(phase))
+        return phases, least_a
 
     def _standing_out_a(self, phase: int) -> float:
         """Return the least move (A) of which the building hides no part, as it has moved of late."""

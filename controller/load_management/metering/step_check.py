@@ -116,10 +116,9 @@ class QuietWatch:
         """Process one reading (A per phase)."""
         has_gap, self._read_at = now > self._read_at + LONGEST_GAP_S, now
         if self._lowest and not has_gap:
-            self._lowest = [min(pair) for pair in zip(self._lowest, amps, strict=True)]
-            self._highest = [max(pair) for pair in zip(self._highest, amps, strict=True)]
-            spans = zip(self._lowest, self._highest, strict=True)
-            if all(is_quiet(lowest, highest) for lowest, highest in spans):
+            self._lowest = list(map(min, self._lowest, amps))
+            self._highest = list(map(max, self._highest, amps))
+            if all(map(is_quiet, self._lowest, self._highest)):
                 return
             self._spans.add(now - self.moved_at, now)
             self._ends.append(now)
@@ -284,9 +283,10 @@ class StepCheck:
         ratios = self._sums.ratios
         if ratios.is_doubted:
             steps.for_ratio.reset()
-        if not steps.for_ratio.have_ended(now) or not (phases := ratios.open_phases(limit_a)):
+        if not steps.for_ratio.have_ended(now):
             return None
-        least_a = ratios.needed_move_a(phases) + OFFER_ERROR_A
+        phases, least_a = ratios.find_open(limit_a)
+        least_a += OFFER_ERROR_A
         if least_a > LARGEST_STEPS_A[ratios.is_doubted]:
             return None
         most_a = max(least_a, STEP_PART * max(limit_a))
