@@ -104,7 +104,8 @@ class ControlPass:
         """Follow another tree and other settings of the model; EVSEs that are gone are dropped."""
         self._turns.rotation.set_turn(self._model.settings.rotation_s)
         gone = {each.evse.ref for each in self.whole.controllers} - self._model.by_ref.keys()
-        self._turns.rotation.set_asking((), gone, self._now)
+        for ref in gone:
+            self._turns.rotation.remove(ref)
         noted = (
             *(self._touched, self._concerned, self._noted_in_part),
             *(self._to_book, self._to_rise, self._to_test, self._reasoned, self._to_rank),

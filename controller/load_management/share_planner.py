@@ -186,10 +186,12 @@ class SharePlanner:
         ref, evse = each.evse.ref, each.evse
         is_commandable = not each.demand.problem
         is_asking = each.demand.has_demand and not each.demand.is_paused
-        charging = (ref,) if each.model.may_be_charging else ()
-        self._rotation.set_asking((ref,) if is_asking else (), (ref,), now, charging)
-        if is_commandable and is_asking and self._is_begun(each, self.allocations.get(ref)):
-            self._rotation.set_served(ref, True, now)
+        if is_asking:
+            self._rotation.add(ref, now, is_charging=each.model.may_be_charging)
+            if is_commandable and self._is_begun(each, self.allocations.get(ref)):
+                self._rotation.set_served(ref, True, now)
+        else:
+            self._rotation.remove(ref)
         if not each.demand.has_demand:
             self._withdrawn_at.pop(ref, None)
         demand, fixed = self._find_part(each, now) if is_commandable else (None, None)
@@ -267,13 +269,11 @@ class SharePlanner:
         ref, circuit = each.evse.ref, each.evse.circuit
         dimming = self._model.dimming
         return each.demand.current(
-            self._rotation.place(ref, now, is_first=each.demand.cannot_wait),
+            self._rotation.turn_of(ref, now, is_first=each.demand.cannot_wait),
             self._troubles[circuit],
             now,
             unbalance_a=self._model.site.unbalance_a.get(circuit),
             dimmed=dimming.cap(each.evse, each.demand.phases_to_come) if dimming.has_caps else None,
-            is_served=self._rotation.is_served(ref),
-            is_due=self._rotation.is_due(ref, now),
         )
 
     def note_booking(self, evse: EvseNode, booking: Booking) -> None:

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from controller.load_management.allocation.allocator import Place
 from controller.model.observations import EvseRef
@@ -43,7 +44,7 @@ SHOW_S = 240.0
 """Longest time (s) from then until its phases are known."""
 
 
-class _Turn:
+class _TurnState:
     """Turn of one EVSE with a car: since when it is here, and since when it charges or waits."""
 
     __slots__ = (
@@ -70,6 +71,18 @@ class _Turn:
         """Times at which it lost its minimum after `BEGUN_S`, and before its turn was over."""
 
 
+class Turn(NamedTuple):
+    """Turn of an EVSE in the sharing.
+
+    `place`: in the order of service: the kind of its turn, and its order in it. `is_served`: it had its
+    minimum at the last pass. `is_due`: it has had a share for `DUE_S` and could not begin.
+    """
+
+    place: Place
+    is_served: bool
+    is_due: bool
+
+
 class Rotation:
     """Turns of all EVSEs that need current.
 
@@ -78,7 +91,7 @@ class Rotation:
 
     def __init__(self, rotation_s: float) -> None:
         self._rotation_s = rotation_s
-        self._turns: dict[EvseRef, _Turn] = {}
+        self._turns: dict[EvseRef, _TurnState] = {}
         self.showing: EvseRef | None = None
         self._showing_since = -math.inf
         self._stopped_at = -math.inf
@@ -88,23 +101,17 @@ class Rotation:
         """Apply another length of a turn (s)."""
         self._rotation_s = rotation_s
 
-    def set_asking(
-        self,
-        refs: Collection[EvseRef],
-        among: Collection[EvseRef],
-        now: float,
-        charging: Collection[EvseRef] = (),
-    ) -> None:
-        """Take these EVSEs, and no others of those `among` them, to have cars that need current now.
+    def add(self, ref: EvseRef, now: float, *, is_charging: bool = False) -> None:
+        """Take an EVSE to have a car that needs current from now on, unless it is known already.
 
-        A car that was not known and is `charging` already has its turn: we have just started.
+        One that is charging when it gets known has its turn: we have just started.
         """
-        for ref in among:
-            if ref not in refs:
-                self._turns.pop(ref, None)
-        for ref in refs:
-            if ref not in self._turns:
-                self._turns[ref] = _Turn(now, is_served=ref in charging)
+        if ref not in self._turns:
+            self._turns[ref] = _TurnState(now, is_served=is_charging)
+
+    def remove(self, ref: EvseRef) -> None:
+        """Take an EVSE to have no car that needs current."""
+        self._turns.pop(ref, None)
 
     def is_resting(self, ref: EvseRef, now: float, lifted_at: float = -math.inf) -> bool:
         """Return True if the EVSE stays stopped for now; `lifted_at`: rests that began before have ended."""
@@ -120,15 +127,18 @@ class Rotation:
         """Return True if the EVSE had its minimum at the last pass."""
         return self._turns[ref].served
 
-    def place(self, ref: EvseRef, now: float, *, is_first: bool = False) -> Place:
-        """Return the place of a wanting EVSE in the order of service: the kind of its turn, its order in it.
-
-        `is_first`: before all others.
-        """
+    def turn_of(self, ref: EvseRef, now: float, *, is_first: bool = False) -> Turn:
+        """Return the turn of an EVSE that needs current; `is_first`: it goes before all others."""
         turn = self._turns[ref]
         if ref == self.showing and not turn.served:
-            return (0 if is_first else 1, 1, -self._showing_since)
-        return (0 if is_first else 1, *self._place(turn, now))
+            place = (1, -self._showing_since)
+        elif turn.served:
+            place = (1 if now - turn.since < self._rotation_s else 4), -turn.since
+        elif now - turn.came_at < NEWCOMER_S:
+            place = 2, turn.came_at
+        else:
+            place = 3, turn.since
+        return Turn((0 if is_first else 1, *place), turn.served, now >= turn.admitted_at + DUE_S)
 
     def is_steady(self, now: float) -> bool:
         """Return True if no car has had to stop for a while: who stops for one that goes first can return."""
@@ -182,10 +192,6 @@ class Rotation:
                 first = moment
         return first
 
-    def is_due(self, ref: EvseRef, now: float) -> bool:
-        """Return True if the EVSE has had a share for `DUE_S` and could not begin."""
-        return now >= self._turns[ref].admitted_at + DUE_S
-
     def set_admitted(self, ref: EvseRef, admits: bool, now: float) -> bool:
         """Note whether the EVSE has a share from now on that it has not begun; return True if that is new."""
         turn = self._turns[ref]
@@ -214,10 +220,3 @@ class Rotation:
             if self.showing is None:
                 self._stopped_at = now
         return True
-
-    def _place(self, turn: _Turn, now: float) -> tuple[int, float]:
-        if turn.served:
-            return (1 if now - turn.since < self._rotation_s else 4), -turn.since
-        if now - turn.came_at < NEWCOMER_S:
-            return 2, turn.came_at
-        return 3, turn.since

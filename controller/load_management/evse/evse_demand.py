@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from operator import itemgetter
 
-from controller.load_management.allocation.allocator import ALL_IT_CAN_TAKE, Demand, Place
+from controller.load_management.allocation.allocator import ALL_IT_CAN_TAKE, Demand
 from controller.load_management.allocation.headroom import Booking, Headroom
+from controller.load_management.allocation.rotation import Turn
 from controller.load_management.events import NO_PLAN, EvseOverridden, EvsePlan, EvseUse
 from controller.load_management.evse.consumption import OfferCredit
 from controller.load_management.evse.departure_goal import NO_NEED
@@ -256,14 +257,12 @@ class EvseDemand:
 
     def current(
         self,
-        place: Place,
+        turn: Turn,
         trouble: LimitReason | None,
         now: float,
         *,
         unbalance_a: float | None = None,
         dimmed: tuple[float, LimitReason] | None = None,
-        is_served: bool = False,
-        is_due: bool = False,
     ) -> Demand:
         """Return what it could take now: the demand of the last pass if nothing has changed.
 
@@ -274,26 +273,21 @@ class EvseDemand:
         # Where nobody asks for its help it is not found, and no report makes another demand by it.
         helping = None if unbalance_a is None else self._booking.helping(now)
         self.unbalance_limited = unbalance_a is not None
-        terms = (place, trouble, is_served, is_due, dimmed, unbalance_a, helping)
+        terms = (turn, trouble, dimmed, unbalance_a, helping)
         if self._demand is None or terms != self._terms:
             self._terms = terms
-            self._demand = self._make(
-                place, trouble, now, unbalance_a, helping, dimmed, is_served=is_served, is_due=is_due
-            )
+            self._demand = self._make(turn, trouble, now, unbalance_a, helping, dimmed)
             self.most_a = self._demand.max_a
         return self._demand
 
     def _make(
         self,
-        place: Place,
+        turn: Turn,
         trouble: LimitReason | None,
         now: float,
         unbalance_a: float | None,
         helping: PhaseAmps | None,
         dimmed: tuple[float, LimitReason] | None,
-        *,
-        is_served: bool,
-        is_due: bool,
     ) -> Demand:
         """Return `current`, found anew; `helping`: what it helps other phases by (A), where that counts."""
         model, evse = self._model, self._model.evse
@@ -335,10 +329,10 @@ class EvseDemand:
             needs_a=needs_a,
             why=why,
             priority=self.priority,
-            place=place,
+            place=turn.place,
             cap=cap,
-            is_served=is_served,
-            is_due=is_due,
+            is_served=turn.is_served,
+            is_due=turn.is_due,
             help_a=help_a,
         )
 

@@ -10,13 +10,13 @@ A, B, C = (EvseRef(name, 1) for name in "ABC")
 
 
 def order(turns: Rotation, now: float, *refs: EvseRef) -> list[EvseRef]:
-    return sorted(refs, key=lambda ref: turns.place(ref, now))
+    return sorted(refs, key=lambda ref: turns.turn_of(ref, now).place)
 
 
 def plugged(*refs: EvseRef) -> Rotation:
     turns = Rotation(ROTATION_S)
-    for count in range(1, len(refs) + 1):
-        turns.set_asking(refs[:count], refs, float(count))
+    for count, ref in enumerate(refs, 1):
+        turns.add(ref, float(count))
     return turns
 
 
@@ -27,21 +27,21 @@ def test_rotation_newcomers_go_in_order_in_which_they_came() -> None:
 def test_rotation_turn_that_runs_goes_before_newcomer() -> None:
     turns = plugged(A)
     turns.set_served(A, True, 1)
-    turns.set_asking([A, B], [A, B], 500)
+    turns.add(B, 500)
     assert order(turns, 500, A, B) == [A, B]
 
 
 def test_rotation_newcomer_goes_before_those_that_wait_or_are_over() -> None:
     turns = plugged(A, B)
     turns.set_served(A, True, 1)
-    turns.set_asking([A, B, C], [A, B, C], 1 + ROTATION_S)
+    turns.add(C, 1 + ROTATION_S)
     assert order(turns, 1 + ROTATION_S, A, B, C) == [C, B, A]
 
 
 def test_rotation_car_that_cannot_wait_goes_first() -> None:
     turns = plugged(A, B)
     turns.set_served(A, True, 10)
-    assert turns.place(B, 300, is_first=True) < turns.place(A, 300)
+    assert turns.turn_of(B, 300, is_first=True).place < turns.turn_of(A, 300).place
 
 
 def test_rotation_running_turns_go_before_those_that_wait() -> None:
@@ -99,8 +99,8 @@ def test_rotation_stops_at_end_of_turns_are_no_early_ones() -> None:
 def test_rotation_car_that_comes_back_is_newcomer() -> None:
     turns = plugged(A, B)
     turns.set_served(B, True, 10)
-    turns.set_asking([B], [A, B], 500)
-    turns.set_asking([A, B], [A, B], 600)
+    turns.remove(A)
+    turns.add(A, 600)
     turns.set_served(B, False, 600)
     assert order(turns, 600, A, B) == [A, B]
 
@@ -108,7 +108,7 @@ def test_rotation_car_that_comes_back_is_newcomer() -> None:
 def test_rotation_of_part_leaves_other_turns_alone() -> None:
     turns = plugged(A, B)
     turns.set_served(B, True, 10)
-    turns.set_asking([A], [A], 20)
+    turns.add(A, 20)
     assert turns.is_served(B)
 
 
@@ -117,7 +117,7 @@ def test_rotation_car_with_share_that_cannot_begin_is_due() -> None:
     assert turns.set_admitted(A, True, 300)
     assert not turns.set_admitted(A, True, 310)
     assert turns.changes_at(A, 300) == 300 + DUE_S
-    assert not turns.is_due(A, 300 + DUE_S - 1)
-    assert turns.is_due(A, 300 + DUE_S)
+    assert not turns.turn_of(A, 300 + DUE_S - 1).is_due
+    assert turns.turn_of(A, 300 + DUE_S).is_due
     assert turns.set_admitted(A, False, 500)
-    assert not turns.is_due(A, 500 + DUE_S)
+    assert not turns.turn_of(A, 500 + DUE_S).is_due

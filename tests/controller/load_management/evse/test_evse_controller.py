@@ -9,6 +9,7 @@ import pytest
 
 from controller.load_management.allocation.allocator import ALL_IT_CAN_TAKE, FIRST_PLACE, Allocation
 from controller.load_management.allocation.headroom import Headroom
+from controller.load_management.allocation.rotation import Turn
 from controller.load_management.evse.car_idleness import FULL_S
 from controller.load_management.evse.due_evses import DueQueues
 from controller.load_management.evse.evse_controller import EvseController
@@ -28,6 +29,7 @@ EVSE = EvseNode(ref=EvseRef("A", 1), circuit="grid", phases=(0, 1, 2), min_a=6, 
 SITE = SiteTree(circuits=(CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3),), evses=(EVSE,))
 STALE = Statement(code=StatementCode.METER_NOT_GOOD, name="grid", quality="stale")
 FULL = Statement(code=StatementCode.PHASE_FULL, circuit="grid", phase=1)
+FIRST_TURN = Turn(FIRST_PLACE, is_served=False, is_due=False)
 
 
 def at(limit_a: float, due: DueQueues | None = None) -> EvseController:
@@ -68,8 +70,8 @@ def test_evse_controller_rise_is_booked_and_cut_is_not_given_back_yet() -> None:
 
 def test_evse_controller_demand_is_capped_by_lowest_cap() -> None:
     controller = at(8.0)
-    assert controller.demand.current(FIRST_PLACE, None, 10.0).cap == ALL_IT_CAN_TAKE
-    troubled = controller.demand.current(FIRST_PLACE, STALE, 10.0)
+    assert controller.demand.current(FIRST_TURN, None, 10.0).cap == ALL_IT_CAN_TAKE
+    troubled = controller.demand.current(FIRST_TURN, STALE, 10.0)
     assert (troubled.max_a, str(troubled.cap)) == (6, "meter grid is stale: held at its fallback")
 
 
@@ -79,28 +81,28 @@ def test_evse_demand_after_another_draw_changes_only_for_unbalance(
 ) -> None:
     controller = at(16.0)
     controller.model.on_observation(DrawSeen(1, (15.0, 15.0, 15.0)), 10.0, 16.0)
-    before = controller.demand.current(FIRST_PLACE, None, 10.0, unbalance_a=unbalance_a)
+    before = controller.demand.current(FIRST_TURN, None, 10.0, unbalance_a=unbalance_a)
     controller.model.on_observation(DrawSeen(1, (14.6, 15.0, 15.0)), 11.0, 16.0)
-    after = controller.demand.current(FIRST_PLACE, None, 11.0, unbalance_a=unbalance_a)
+    after = controller.demand.current(FIRST_TURN, None, 11.0, unbalance_a=unbalance_a)
     assert (after == before) is is_same
 
 
 def test_possibly_single_phase_car_starts_within_unbalance() -> None:
     controller = at(8.0)
-    small = controller.demand.current(FIRST_PLACE, None, 10.0, unbalance_a=10.0)
+    small = controller.demand.current(FIRST_TURN, None, 10.0, unbalance_a=10.0)
     assert (small.max_a, str(small.cap)) == (10.0, "its car may draw on one phase alone")
-    assert controller.demand.current(FIRST_PLACE, None, 10.0, unbalance_a=4.0).max_a == EVSE.min_a
+    assert controller.demand.current(FIRST_TURN, None, 10.0, unbalance_a=4.0).max_a == EVSE.min_a
     controller.model.on_observation(StateSeen(1, EvseState.CHARGING), 8.0, 10.0)
     for now in (20.0, 30.0):
         controller.model.on_observation(DrawSeen(1, (8.0, 8.0, 8.0)), 8.0, now)
     controller.refresh(230.0, 10.0)
-    assert controller.demand.current(FIRST_PLACE, None, 10.0, unbalance_a=10.0).max_a == EVSE.max_a
+    assert controller.demand.current(FIRST_TURN, None, 10.0, unbalance_a=10.0).max_a == EVSE.max_a
 
 
 def test_evse_backend_limit_is_a_cap_with_its_own_reason() -> None:
     controller = at(8.0)
     controller.demand.backend = BackendLimit(1, 10.0)
-    demand = controller.demand.current(FIRST_PLACE, None, 10.0)
+    demand = controller.demand.current(FIRST_TURN, None, 10.0)
     assert (demand.max_a, str(demand.cap)) == (10.0, "its backend allows 10 A")
 
 
