@@ -215,9 +215,11 @@ class ControlPass:
             yield from self._note_rises()
         else:
             self._supplied = None
-            touched = {each.evse.ref: None for each in part.controllers}
-            self._noted_in_part |= touched
-            planner.mark(touched)
+            in_part = {each.evse.ref: None for each in part.controllers}
+            self._noted_in_part |= in_part
+            self._concerned |= in_part
+            planner.mark(in_part)
+            touched = model.due.have_changed(in_part, self._now)
         for number, ref in enumerate(list(touched), 1):
             self._refresh(model.by_ref[ref], self._now)
             self._concerned[ref] = None

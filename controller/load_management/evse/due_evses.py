@@ -43,6 +43,10 @@ class DueEvses:
                 self._at[at] = [ref]
                 heappush(self._moments, at)
 
+    def is_due(self, ref: EvseRef, now: float) -> bool:
+        """Return True if the next pass looks at an EVSE."""
+        return ref in self._due or self._due_at.get(ref, math.inf) <= now
+
     def remove(self, ref: EvseRef) -> None:
         """Remove an EVSE that the site no longer has."""
         self._due.pop(ref, None)
@@ -83,6 +87,11 @@ class DueQueues:
         self.tests = DueEvses()
         self.bookings = DueEvses()
         self.credits = DueEvses()
+
+    def have_changed(self, refs: Iterable[EvseRef], now: float) -> dict[EvseRef, None]:
+        """Return those of some EVSEs that the last pass, or what it has booked for them, does not show."""
+        updates, bookings = self.updates, self.bookings
+        return {ref: None for ref in refs if updates.is_due(ref, now) or bookings.is_due(ref, now)}
 
     def remove(self, ref: EvseRef) -> None:
         """Remove an EVSE that the site no longer has."""
