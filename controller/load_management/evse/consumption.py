@@ -202,8 +202,8 @@ class ConsumptionTracker:
         self.report: tuple[float | None, ...] = (None,) * len(evse.phases)
         self._sure_a: tuple[float, ...] = (0.0,) * len(evse.phases)
         """Least that flows on each wired phase by the last report (A): it may not show which carry it."""
-        self.replace_evse(evse)
         self._total_a = 0.0
+        self.replace_evse(evse)
         self._reaction_s = self._slowest_s = REACTION_S
         self.shown_a = (0.0, math.inf)
         """Least and most that it draws by the last step of its offer in the meter above (A per phase)."""
@@ -266,13 +266,20 @@ class ConsumptionTracker:
         self._evse = evse
         self._wires = on_site_phases(evse, (1.0,) * len(evse.phases))
         """1 for each of the site's phases that one of the station's is wired to, else 0."""
-        self._set_sure(self._sure_a)
+        self._set_report(self.report, self._sure_a, self._total_a)
 
-    def _set_sure(self, sure_a: tuple[float, ...]) -> None:
-        """Set the least that flows on each wired phase by the last report (A)."""
-        self._sure_a = sure_a
+    def _set_report(
+        self, report: tuple[float | None, ...], sure_a: tuple[float, ...], total_a: float = 0.0
+    ) -> None:
+        """Set the last report, the least that flows on each wired phase, and all phases together (A)."""
+        self.report, self._sure_a, self._total_a = report, sure_a, total_a
+        shown_a = [amps or 0.0 for amps in report]
+        self.most_loaded_a = max(shown_a, default=0.0)
+        """The last report's most loaded phase (A)."""
+        self.drawn = on_site_phases(self._evse, shown_a)
+        """The last report on the site's phases (A), a missing value as 0."""
         self.surely_drawn = on_site_phases(self._evse, sure_a)
-        """The same on the site's phases (A)."""
+        """The least that flows on the site's phases by it (A)."""
 
     @property
     def settled(self) -> bool:
@@ -280,22 +287,9 @@ class ConsumptionTracker:
         return self._settled
 
     @property
-    def drawn(self) -> PhaseAmps:
-        """Return the last report on the site's phases, a missing value as 0, for people."""
-        site = [0.0, 0.0, 0.0]
-        for phase, amps in zip(self._evse.phases, self.report, strict=True):
-            site[phase] += amps or 0.0
-        return (site[0], site[1], site[2])
-
-    @property
     def total_a(self) -> float:
         """Return the last report of all phases together (A); where they are not shown, the most it can be."""
         return self._total_a or sum(amps or 0.0 for amps in self.report)
-
-    @property
-    def most_loaded_a(self) -> float:
-        """Return the last report's most loaded phase (A)."""
-        return max((amps or 0.0 for amps in self.report), default=0.0)
 
     @property
     def may_follow_a(self) -> float:
@@ -380,16 +374,14 @@ class ConsumptionTracker:
         self.defiant_a = self._excess_a = self._creep_a = 0.0
         self._follow(len(self._limits) - 1)
         nothing = (0.0,) * len(self._evse.phases)
-        self.report = nothing
-        self._set_sure(nothing)
-        self._total_a = 0.0
+        self._set_report(nothing, nothing)
         self._find_moments()
 
     def drop_reports(self) -> None:
         """Take it as not having reported: what its station reported was wrong."""
-        self.report = (None,) * len(self._evse.phases)
-        self._set_sure((0.0,) * len(self._evse.phases))
-        self._total_a = self.takes_a = 0.0
+        wired = len(self._evse.phases)
+        self._set_report((None,) * wired, (0.0,) * wired)
+        self.takes_a = 0.0
         self.reported_at = None
         self.followed_within = (-math.inf, math.inf)
         self._settled = self.was_settled = self.is_late = False
@@ -404,15 +396,12 @@ class ConsumptionTracker:
         one, which every car uses; None: it shows what each carries. `total_a`: of all phases, if it shows
         that.
         """
-        self._total_a = total_a
         if self.reported_at is not None and now - self.reported_at <= LONGEST_INTERVAL_S:
             self._interval_s = max(0.9 * self._interval_s, now - self.reported_at)
         before_a = self.most_loaded_a
-        self.report = on_wired_phases(self._evse, report)
-        if first_a is None:
-            self._set_sure(tuple(amps or 0.0 for amps in self.report))
-        else:
-            self._set_sure((first_a, *(0.0 for _ in self.report[1:])))
+        wired = on_wired_phases(self._evse, report)
+        sure_a = [amps or 0.0 for amps in wired] if first_a is None else [first_a, *(0.0 for _ in wired[1:])]
+        self._set_report(wired, tuple(sure_a), total_a)
         self._find_followed(before_a, now)
         self.reported_at = self.known_at = now
         self._find_moments()
