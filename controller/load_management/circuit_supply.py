@@ -97,15 +97,16 @@ class CircuitSupply:
     def _sums(self, site: SiteTree, base: BaseByCircuit) -> dict[str, float]:
         """Return the supply of all phases together (A), where power or the quarter's energy is limited."""
         found: dict[str, float] = {}
+        peaks, limits_w = self._model.energy.peaks, self._model.energy.calendar.limits_w(site.circuits)
         for circuit in site.circuits:
-            limit_w = self._model.energy.calendar.limit_w(circuit)
-            if limit_w is None and not self._model.energy.peaks.has_budget(circuit.id):
+            limit_w = limits_w.get(circuit.id)
+            if limit_w is None and circuit.id not in peaks.budgeted:
                 continue
             volts = self._model.metering.highest_v(circuit)
             room_a = None
             if limit_w is not None:
                 room_a = limit_w / volts - sum(base[circuit.id]) - 3 * self._model.metering.margin_a(circuit)
-            if (bound_a := self._model.energy.peaks.bound_sum(circuit.id, room_a, volts)) is not None:
+            if (bound_a := peaks.bound_sum(circuit.id, room_a, volts)) is not None:
                 found[circuit.id] = bound_a
         return found
 
@@ -207,7 +208,7 @@ class CircuitSupply:
         unlasting = {
             c.id: peaks.unlasting_a(c.id, self._model.metering.highest_v(c))
             for c in site.circuits
-            if peaks.has_budget(c.id)
+            if c.id in peaks.budgeted
         }
         sums = {
             circuit: self._admitted_sums(site.circuit_by_id[circuit], left_a, base)

@@ -348,7 +348,7 @@ class SharePlanner:
         if self._site is not self._model.site:
             return
         if self._leading not in self._may_lead:
-            self._leading = self._find_leading()
+            self._leading = self._find_leading() if self._may_lead else None
         if self._leading is None or self._leading in self._in_surplus_mode:
             return
         demand = self._demands[self._leading]

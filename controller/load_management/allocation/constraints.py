@@ -362,6 +362,8 @@ class Constraints:
         if row is None or row < self._phases_from:
             return row
         first = row - (row - self._phases_from) % 3
+        if row == first:
+            return row
         return min(
             (each for each, _ in group.loads if first <= each < row and left[each] <= left[row] + FULL_ALIKE),
             default=row,

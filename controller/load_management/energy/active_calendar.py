@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from controller.load_management.energy.energy_settings import CalendarEntry, EnergySettings
@@ -90,6 +90,12 @@ class ActiveCalendar:
         if circuit.limit_w is not None:
             limits.append(circuit.limit_w)
         return min(limits, default=None)
+
+    def limits_w(self, circuits: Sequence[CircuitNode]) -> dict[str, float]:
+        """Return the limits of all phases together (W) of those of these circuits that have one."""
+        entries = {entry.circuit for entry in self.entries if entry.limit_w is not None}
+        limited = [each for each in circuits if each.limit_w is not None or each.id in entries]
+        return {each.id: limit_w for each in limited if (limit_w := self.limit_w(each)) is not None}
 
     def peak_target(self, circuit: str, own_w: float | None, utc: float | None) -> QuarterTarget | None:
         """Return the target of the quarter hour that runs at a circuit at `utc`; None: there is none.

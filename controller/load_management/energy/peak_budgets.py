@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -209,9 +209,10 @@ class PeakBudgets:
         target_w = self._target_w(circuit, utc)
         return math.inf if target_w is None else target_w - base_w
 
-    def has_budget(self, circuit: str) -> bool:
-        """Return True if a circuit has a budget for the rest of the quarter."""
-        return circuit in self._budgets
+    @property
+    def budgeted(self) -> Collection[str]:
+        """Return the circuits with a budget for the rest of the quarter hour."""
+        return self._budgets.keys()
 
     def bound_sum(self, circuit: str, room_a: float | None, volts: float) -> float | None:
         """Return the room of all EVSEs below a circuit (A, all phases): the given one, or the budget's."""

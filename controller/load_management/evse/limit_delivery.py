@@ -393,7 +393,7 @@ class LimitDelivery:
     @property
     def _trailing_until(self) -> float:
         """Return until when it may be taking more than its limits (s)."""
-        return max([self._trail[1], *(until for _, until in self._following)])
+        return max([self._trail[1], *[until for _, until in self._following]])
 
     def _may_have_taken(self, pending: _Pending, now: float) -> None:
         """Count a call that was not accepted: its answer may be lost, and the limit in force.
@@ -465,7 +465,7 @@ class LimitDelivery:
 
     def _find_change(self, now: float) -> float:
         """Return when the state of its limits changes next without an event (s, monotonic); inf: never."""
-        return first_after(now, [*self._moments(), *(until for _, until in self._following)])
+        return first_after(now, [*self._moments(), *[until for _, until in self._following]])
 
     def _moments(self) -> list[float]:
         """Return when that changes (s, monotonic) otherwise than by a cut that its station has followed."""
