@@ -32,6 +32,7 @@ from controller.load_management.evse.limit_reasons import (
 from controller.load_management.metering.car_steps import LONGEST_REPORT_S, NeededStep
 from controller.model.statements import StatementCode
 
+NO_ROOM = StatementCode.NO_ROOM
 PHASE_FULL = StatementCode.PHASE_FULL
 LEAST_STEP_A = 0.1
 """Smallest rise (A per phase) that is sent at once where its car does not start with less."""
@@ -126,7 +127,12 @@ class EvseOffer:
         last = self.allocation
         if allocation is last or allocation == last:
             return False
-        if allocation is None or last is None or not self._is_followed_at_leisure(allocation, last):
+        if allocation is None or last is None:
+            return True
+        if self._stays_stopped(allocation, last):
+            self.allocation, self.statement = allocation, allocation.statement
+            return False
+        if not self._is_followed_at_leisure(allocation, last):
             return True
         is_other_reason = allocation.statement != last.statement
         if is_other_reason and self.statement not in (RISING, last.statement):
@@ -165,6 +171,13 @@ class EvseOffer:
         self.allocation = allocation
         self._set_rising(target_a, step_a, rises_at, now)
         return True
+
+    def _stays_stopped(self, allocation: Allocation, last: Allocation) -> bool:
+        """Return True if it is offered nothing and gets nothing again, for want of room elsewhere by now."""
+        if (allocation.statement.code, last.statement.code) != (NO_ROOM, NO_ROOM):
+            return False
+        is_explained = self.statement == last.statement and not self._decisions.is_waiting
+        return is_explained and self.offered_a <= 0 and not self._delivery.in_watts
 
     def _is_followed_at_leisure(self, allocation: Allocation, last: Allocation) -> bool:
         """Return True if an allocation is followed at leisure: circuits bind it, as the last one."""

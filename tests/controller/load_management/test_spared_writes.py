@@ -138,6 +138,27 @@ def test_spared_writes_other_full_phase_is_named_unasked(monkeypatch: pytest.Mon
     assert (len(asked), leases(site) - before) == (0, 0)
 
 
+def test_spared_writes_waiting_cars_name_other_full_phase_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    load_a = (2.0, 4.0, 2.0)
+    stations = [make_station(name, car=Car(), fallback_a=0.0) for name in NAMES]
+    site = SiteHarness((make_grid(21.0),), stations, lambda now: load_a)
+    site.connect()
+    site.wait(360)  # room for two
+    waiting = [name for name in NAMES if site.evse_view(name).offered_a == 0]
+    assert [_full_phase(site, name) for name in waiting] == [2] * 4
+    asked, logged = count_asked(monkeypatch), len(site.decisions)
+    load_a = (4.0, 4.0, 2.0)
+    site.wait(30)
+    assert [_full_phase(site, name) for name in waiting] == [1] * 4
+    assert {each.ref.station for each in site.decisions[logged:]} >= set(waiting)
+    assert not {each.statement for each in asked} & {site.evse_view(name).statement for name in waiting}
+
+
+def _full_phase(site: SiteHarness, name: str) -> int | None:
+    cause = site.evse_view(name).statement.cause
+    return None if cause is None else cause.phase
+
+
 def test_spared_writes_cars_that_wait_for_tests_of_others_are_not_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
