@@ -1,6 +1,6 @@
 """EVSEs that the next pass updates, after an event or from a moment on."""
 
-from controller.load_management.evse.due_evses import DueEvses
+from controller.load_management.evse.due_evses import DueEvses, DueQueues
 from controller.model.observations import EvseRef
 
 ONE, TWO, THREE = (EvseRef(f"S{number}", 1) for number in range(3))
@@ -45,3 +45,13 @@ def test_awake_evses_beyond_the_most_are_left_to_the_next_call() -> None:
     assert due.take_due(10.0, most=2) == [TWO, ONE]
     assert due.take_due(10.0, most=2) == [THREE]
     assert due.take_due(10.0, most=2) == []
+
+
+def test_due_queues_evses_changed_by_event_moment_or_booking_are_found() -> None:
+    due = DueQueues()
+    due.updates.add(ONE)
+    due.bookings.set_due(TWO, 5.0)
+    due.renewals.add(THREE)
+    assert [*due.have_changed((ONE, TWO, THREE), 4.0)] == [ONE]
+    assert [*due.have_changed((ONE, TWO, THREE), 5.0)] == [ONE, TWO]
+    assert due.updates.take_due(5.0) == [ONE]  # the next pass over the whole site looks at them, too
