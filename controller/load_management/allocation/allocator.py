@@ -66,6 +66,8 @@ COST_CLAIM = 5
 COST_GROUP = 1
 COST_LEAD = 1
 """Work of one changed demand, claim, and group, and of a claim on leads (about us of a small computer)."""
+ADMITTED_AT_ONCE = 500
+"""Claims that are given their minima, or refused, in one step."""
 MANY_GROUPS = 100
 """Groups of claims that are filled in a step of their own."""
 
@@ -303,7 +305,7 @@ class Allocator:
         if claim is not None:
             self._sections[claim.section].remove(claim)
             if claim.admitted:
-                constraints.set_admitted(claim, admitted=False)
+                constraints.set_admitted((claim,), admitted=False)
             constraints.remove(claim)
             self._moved.pop(claim, None)
             del self._ref_of[claim]
@@ -402,10 +404,10 @@ class Allocator:
             if section.due:
                 self._keep_within_plan(section, concerned, keep, constraints)
             fitting = [claim for claim in section.out if claim.group not in concerned]
-            for number, claim in enumerate(fitting, 1):
-                self._set_admitted(section, claim, constraints)
-                if number % 500 == 0:
-                    yield 500 * COST_CLAIM
+            for claims in _in_parts(fitting):
+                self._set_admitted(section, claims, constraints)
+                if len(claims) == ADMITTED_AT_ONCE:
+                    yield ADMITTED_AT_ONCE * COST_CLAIM
             if short:
                 yield from self._admit_in_order(section, concerned, short, taken, keep, constraints)
 
@@ -437,7 +439,8 @@ class Allocator:
         """
         start = constraints.start_room
         waiting: list[tuple[Claim, Loads]] = []
-        refused: list[Claim] = []
+        refused: dict[Claim, int] = {}
+        """Claims that are not given their minima, each with the row that is short."""
         number = 0
         for group in concerned:
             loads = [load for load in group.contested if load[0] in short]
@@ -448,48 +451,62 @@ class Allocator:
                 if bound_by is None:
                     waiting.append((claim, loads))
                 else:
-                    self._set_refused(section, claim, bound_by, constraints)
-                    refused.append(claim)
+                    refused[claim] = bound_by
                 number += 1
-                if number % 500 == 0:
-                    yield 500 * COST_CLAIM
+                if number % ADMITTED_AT_ONCE == 0:
+                    yield ADMITTED_AT_ONCE * COST_CLAIM
         # Room only gets less: who does not fit at the begin of its section does not fit later.
         waiting.sort(key=_place_of)
+        admitted: list[Claim] = []
         for number, (claim, loads) in enumerate(waiting, 1):
-            if number % 500 == 0:
-                yield 500 * COST_CLAIM
+            if number % ADMITTED_AT_ONCE == 0:
+                yield ADMITTED_AT_ONCE * COST_CLAIM
             bound_by = _bound_by(claim, loads, keep if claim.is_served else start, taken)
             if bound_by is None:
                 for row, times in loads:
                     taken[row] += times * claim.minimum
                     if claim.is_due:
                         keep[row] = min(keep[row], constraints.room[row])
-                self._set_admitted(section, claim, constraints)
+                admitted.append(claim)
             else:
-                self._set_refused(section, claim, bound_by, constraints)
-                refused.append(claim)
+                refused[claim] = bound_by
+        for claims in _in_parts(admitted):
+            self._set_admitted(section, claims, constraints)
+            if len(claims) == ADMITTED_AT_ONCE:
+                yield ADMITTED_AT_ONCE * COST_CLAIM
+        for claims in _in_parts(list(refused)):
+            self._set_refused(section, claims, refused, constraints)
+            if len(claims) == ADMITTED_AT_ONCE:
+                yield ADMITTED_AT_ONCE * COST_CLAIM
         for claim in refused:
             for row, times in claim.group.contested:
                 if row not in short:
                     taken[row] -= times * claim.minimum
 
-    def _set_admitted(self, section: _Section, claim: Claim, constraints: Constraints) -> None:
-        if claim.admitted:
-            return
-        section.out.pop(claim, None)
-        constraints.set_admitted(claim, admitted=True)
-        claim.share, claim.bound_by = claim.minimum, None
-        claim.group.changed[claim] = None
-        self._moved[claim] = None
+    def _set_admitted(self, section: _Section, claims: Iterable[Claim], constraints: Constraints) -> None:
+        """Give claims of a section their minima."""
+        added = [claim for claim in claims if not claim.admitted]
+        constraints.set_admitted(added, admitted=True)
+        for claim in added:
+            section.out.pop(claim, None)
+            claim.share, claim.bound_by = claim.minimum, None
+            claim.group.changed[claim] = None
+            self._moved[claim] = None
 
-    def _set_refused(self, section: _Section, claim: Claim, bound_by: int, constraints: Constraints) -> None:
-        if not claim.admitted and claim.bound_by == bound_by:
-            return
-        if claim.admitted:
-            constraints.set_admitted(claim, admitted=False)
-            section.out[claim] = None
-        claim.share, claim.bound_by = 0, bound_by
-        self._moved[claim] = None
+    def _set_refused(
+        self,
+        section: _Section,
+        claims: Sequence[Claim],
+        bound_by: Mapping[Claim, int],
+        constraints: Constraints,
+    ) -> None:
+        """Take the minima of claims of a section back, if they have them; each is bound by a row."""
+        dropped = [claim for claim in claims if claim.admitted]
+        self._moved |= {each: None for each in claims if each.admitted or each.bound_by != bound_by[each]}
+        constraints.set_admitted(dropped, admitted=False)
+        section.out |= dict.fromkeys(dropped)
+        for claim in claims:
+            claim.share, claim.bound_by = 0, bound_by[claim]
 
     def _note_allocation(self, ref: EvseRef, claim: Claim, constraints: Constraints) -> None:
         limit_a, statement = claim.share / TENTHS, _explain(self._demands[ref], claim, constraints)
@@ -505,6 +522,12 @@ class Allocator:
         else:
             return
         self._changed[ref] = None
+
+
+def _in_parts(claims: Sequence[Claim]) -> Iterator[Sequence[Claim]]:
+    """Yield claims in parts that are admitted, or refused, in one step each."""
+    for begin in range(0, len(claims), ADMITTED_AT_ONCE):
+        yield claims[begin : begin + ADMITTED_AT_ONCE]
 
 
 def _section(demand: Demand) -> SectionKey:

@@ -19,7 +19,7 @@ count no help at all, which always holds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import permutations
 
@@ -287,16 +287,25 @@ class Constraints:
             self._wanted[row] += sign * times * claim.maximum
             self._least[row] += sign * times * claim.minimum
 
-    def set_admitted(self, claim: Claim, *, admitted: bool) -> None:
-        """Give a claim its minimum, or take it back."""
-        claim.admitted = admitted
-        minimum = claim.minimum if admitted else -claim.minimum
-        for row, times in claim.group.all_loads:
-            self.given[row] += times * minimum
-        if admitted:
-            claim.group.pool.add(claim)
-        else:
-            claim.group.pool.remove(claim)
+    def set_admitted(self, claims: Iterable[Claim], *, admitted: bool) -> None:
+        """Give claims their minima, or take them back: claims that are alike are counted together."""
+        alike: dict[tuple[ClaimGroup, int, int], int] = {}
+        for claim in claims:
+            claim.admitted = admitted
+            if claim.rises_early:
+                claim.group.pool.set_early(claim, is_in=admitted)
+                self._give(claim.group, claim.minimum if admitted else -claim.minimum)
+            else:
+                key = claim.group, claim.minimum, claim.maximum
+                alike[key] = alike.get(key, 0) + (1 if admitted else -1)
+        for (group, minimum, maximum), number in alike.items():
+            group.pool.count(group, minimum, maximum, number)
+            self._give(group, number * minimum)
+
+    def _give(self, group: ClaimGroup, minima: int) -> None:
+        """Count minima of a group's claims on all rows that they load."""
+        for row, times in group.all_loads:
+            self.given[row] += times * minima
 
     def loads_up(self, place: Place) -> Loads:
         """Return the rows of a circuit and of all above it that such a demand loads, and how many times."""

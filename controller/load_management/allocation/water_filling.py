@@ -153,26 +153,20 @@ class Pool:
         self._starts: dict[int, dict[int, int]] = {}
         """Claims that rise from each level on, on each conductor as often as they load it."""
 
-    def add(self, claim: Claim) -> None:
-        """Take in a claim that has its minimum from now on."""
-        if claim.rises_early:
+    def set_early(self, claim: Claim, *, is_in: bool) -> None:
+        """Take in a claim with a need or a guarantee that has its minimum from now on, or leave it out."""
+        if is_in:
             self.early[claim] = None
         else:
-            self._count(claim, 1)
-
-    def remove(self, claim: Claim) -> None:
-        """Leave out a claim that was added."""
-        if claim.rises_early:
             del self.early[claim]
-        else:
-            self._count(claim, -1)
 
-    def _count(self, claim: Claim, sign: int) -> None:
-        _bend(self._bends, claim, claim.minimum, claim.maximum, sign)
-        if claim.minimum < claim.maximum:
-            starts = self._starts.setdefault(claim.minimum, {})
-            for conductor, times in claim.group.all_loads:
-                starts[conductor] = starts.get(conductor, 0) + sign * times
+    def count(self, group: ClaimGroup, minimum: int, maximum: int, number: int) -> None:
+        """Take in so many other claims of a group that have this minimum from now on; negative: leave out."""
+        _bend(self._bends, group, minimum, maximum, number)
+        if minimum < maximum:
+            starts = self._starts.setdefault(minimum, {})
+            for conductor, times in group.all_loads:
+                starts[conductor] = starts.get(conductor, 0) + number * times
 
     def fill_needs(self, room: list[int], groups_on: Sequence[Sequence[ClaimGroup]]) -> None:
         """Raise those who need more than the share that they stand at, to their needs at most."""
@@ -192,7 +186,7 @@ class Pool:
             bends = {level: dict(changes) for level, changes in bends.items()}
             starts = {}
             for claim in self.early:
-                _bend(bends, claim, claim.share, claim.maximum, 1)
+                _bend(bends, claim.group, claim.share, claim.maximum, 1)
         yield from _sweep(self.groups, bends, room, groups_on, starts, tight)
 
 
@@ -202,7 +196,7 @@ def raise_early(
     """Raise some claims from their shares to these tops at most, max-min fairly."""
     bends: Bends = {}
     for claim, top in zip(claims, tops, strict=True):
-        _bend(bends, claim, claim.share, top, 1)
+        _bend(bends, claim.group, claim.share, top, 1)
     for _ in _sweep(list({claim.group: None for claim in claims}), bends, room, groups_on):
         pass
     for claim, top in zip(claims, tops, strict=True):
@@ -217,19 +211,19 @@ def share_after(group: ClaimGroup, share: int, top: int) -> tuple[int, int | Non
     return max(level, share), group.frozen_by
 
 
-def _bend(bends: Bends, claim: Claim, share: int, top: int, sign: int) -> None:
-    """Count a claim that rises from its share to its top; `sign` -1: it no longer does."""
+def _bend(bends: Bends, group: ClaimGroup, share: int, top: int, number: int) -> None:
+    """Count so many claims of a group that rise from this share to this top; negative: they no longer do."""
     if share >= top:
         return
-    for level, change in ((share, sign), (top, -sign)):
+    for level, change in ((share, number), (top, -number)):
         changes = bends.get(level)
         if changes is None:
             changes = bends[level] = {}
-        total = changes.get(claim.group, 0) + change
+        total = changes.get(group, 0) + change
         if total:
-            changes[claim.group] = total
+            changes[group] = total
         else:
-            del changes[claim.group]
+            del changes[group]
             if not changes:
                 del bends[level]
 
