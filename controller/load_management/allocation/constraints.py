@@ -101,6 +101,8 @@ class Constraints:
     def __init__(self, site: SiteTree) -> None:
         self._site = site
         self._statements: list[Statement] = []
+        self._lead_rows = range(0)
+        """Rows of the leads."""
         self._phases_from = 0
         """First row of the circuits' phases: three for each circuit, behind all others."""
         self._first_of: dict[str, int] = {}
@@ -109,8 +111,8 @@ class Constraints:
         self._dimmed_rows: dict[str, tuple[int, ...]] = {}
         self._loads_up: dict[Place, Loads] = {}
         self._groups: dict[tuple[Place, int], ClaimGroup] = {}
-        self._leading: list[ClaimGroup] = []
-        """Groups that may load a lead: on one phase more than on another."""
+        self._leading: list[tuple[ClaimGroup, Loads]] = []
+        """Groups that may load leads, as they draw on one phase more than on another, each with these."""
         self.pools: dict[int, Pool] = {}
         """Admitted claims by their priority."""
         self.groups_on: list[list[ClaimGroup]] = []
@@ -139,6 +141,7 @@ class Constraints:
                 self._dimmed_rows[circuit] = tuple(self._row(UNNAMED) for _ in range(4))
             if bound.sum_a is not None:
                 self._sum_of[circuit] = self._row(UNNAMED)
+        leads_from = len(self._statements)
         for circuit in leads:
             self._leads_of[circuit] = len(self._statements)
             for high, low in PAIRS:
@@ -148,6 +151,7 @@ class Constraints:
                     )
                 )
         self._phases_from = len(self._statements)
+        self._lead_rows = range(leads_from, self._phases_from)
         for each in self._site.circuits:
             self._first_of[each.id] = len(self._statements)
             for phase in range(3):
@@ -234,14 +238,14 @@ class Constraints:
         The shares are those that follow from the levels of the groups.
         """
         shared, drawn = [0] * len(self.given), [0] * len(self.given)
-        for group in self._leading:
+        for group, loads in self._leading:
             share = help_ = 0
             for claim in group.members:
                 if claim.admitted:
                     taken, _ = share_after(group, claim.stands_at, claim.maximum)
                     share += taken
                     help_ += min(taken, claim.drawn)
-            for row, times in group.all_loads:
+            for row, times in loads if share else ():
                 shared[row] += times * share
                 drawn[row] += times * help_
         return {
@@ -258,7 +262,6 @@ class Constraints:
 
     def group(self, place: Place, priority: int) -> ClaimGroup:
         """Return the group of the demands of a place with this priority."""
-        _, phases, sure, _ = place
         group = self._groups.get((place, priority))
         if group is None:
             pool = self.pools.setdefault(priority, Pool())
@@ -266,8 +269,8 @@ class Constraints:
             pool.groups.append(group)
             for row, _ in group.all_loads:
                 self.groups_on[row].append(group)
-            if self._leads_of and leading(phases, sure):
-                self._leading.append(group)
+            if loads := [load for load in group.all_loads if load[0] in self._lead_rows]:
+                self._leading.append((group, loads))
             self._set_loads(group)
         return group
 
