@@ -11,7 +11,7 @@ counts in the next pass; what the meters and the bookings show counts in the nex
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping, Set
 from heapq import heapify
 
 from controller.load_management.allocation.allocator import Allocation
@@ -346,9 +346,12 @@ class ControlPass:
         Cuts come first, then who has least.
         """
         changes = self._model.changes
+        unbalanced: Set[EvseRef] = frozenset()
         concerned = self._concerned | dict.fromkeys(cuts) | dict.fromkeys(planner.changing_phases())
         if to_shares:
             concerned |= self._off_shares.refs
+        elif unbalanced := self._model.find_unbalanced():
+            concerned |= dict.fromkeys(self._off_shares.refs.keys() & unbalanced)
         concerned = self._in_part(concerned, part)
         waiting = yield from self._rising.find_rising(
             part.site.circuit_by_id, headroom, rising_place, self._now
@@ -375,7 +378,7 @@ class ControlPass:
                 planner.allocations.get(ref),
                 headroom,
                 urgent=urgent,
-                to_share=to_shares,
+                to_share=to_shares or ref in unbalanced,
                 cut_a=cuts.get(ref),
             )
             self._concerned.pop(ref, None)

@@ -378,9 +378,18 @@ class SiteModel:
             if ref in self.by_ref:
                 self.by_ref[ref].mark_due()
         self._follow_car_steps(circuit, now)
-        if circuit.unbalance_a is not None and not is_other:
-            is_other = self.metering.unbalanced_a(circuit) > circuit.unbalance_a + UNBALANCE_NOISE_A
-        return overloaded, is_other
+        return overloaded, is_other or self._is_unbalanced(circuit)
+
+    def _is_unbalanced(self, circuit: CircuitNode) -> bool:
+        """Return True if the meter of a circuit shows more unbalance than it allows."""
+        most_a = circuit.unbalance_a
+        return most_a is not None and self.metering.unbalanced_a(circuit) > most_a + UNBALANCE_NOISE_A
+
+    def find_unbalanced(self) -> set[EvseRef]:
+        """Return the EVSEs below circuits whose meters show more unbalance than they allow."""
+        site = self.site
+        limited = [site.circuit_by_id[name] for name in site.unbalance_a]
+        return {evse.ref for each in limited if self._is_unbalanced(each) for evse in site.below[each.id]}
 
     def _follow_car_steps(self, circuit: CircuitNode, now: float) -> None:
         """Have a car make a step where nothing else shows whether a circuit's meter is right."""

@@ -263,6 +263,21 @@ def test_unbalance_is_kept_where_another_car_starts_at_once() -> None:
     assert sum(_gap(amps) > 10.1 for amps in site.flowed[-120:]) <= 10
 
 
+@pytest.mark.parametrize("jump_a", [0.8, 1.5, 3.0])
+def test_unbalance_that_grows_by_little_is_cut_at_once(jump_a: float) -> None:
+    # Each of three cars comes down by less than is worth a write elsewhere.
+    stations = [make_station(name, phases=(0,), car=Car(32.0, (0,))) for name in "ABC"]
+    site = SiteHarness(
+        (make_grid(63.0, unbalance_a=20.0),), stations, lambda now: (1.0 + jump_a * (now > 605), 5.0, 8.0)
+    )
+    site.connect()
+    site.wait(600)
+    assert _gap(site.flowed[-1]) == pytest.approx(20.0, abs=0.5)
+    site.wait(60)
+    assert sum(_gap(amps) > 20.6 for amps in site.flowed[-60:]) <= 10
+    assert _gap(site.flowed[-1]) > 19.0
+
+
 def _stops(station: StationModel) -> int:
     limits = [limit_a for _, limit_a in station.leases]
     return sum(after == 0 < before for before, after in pairwise(limits))
