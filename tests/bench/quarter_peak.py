@@ -10,7 +10,7 @@ from controller.load_management.energy.energy_settings import EnergySettings, Pe
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import PhaseAmps
 from tests.bench.site.simulated_cars import SimulatedBuilding
-from tests.scenario.site_harness import Building, Car, SiteHarness, make_grid, make_station
+from tests.scenario.site_harness import Building, CarModel, SiteHarness, make_grid, make_station
 
 BEGIN = datetime(2026, 11, 27, 12, tzinfo=UTC).timestamp()
 LIMIT_A = 100.0
@@ -38,7 +38,7 @@ def _building(kind: str, seed: int) -> Building:
 def _run(kind: str, seed: int, *, by_peak: bool) -> SiteHarness:
     energy = EnergySettings(peaks={"grid": PeakSettings(target_w=TARGET_W)}) if by_peak else EnergySettings()
     circuit = make_grid(LIMIT_A, base_load_a=40.0, limit_w=None if by_peak else TARGET_W)
-    cars = [make_station(name, car=Car()) for name in ("A", "B", "C")]
+    cars = [make_station(name, car=CarModel()) for name in ("A", "B", "C")]
     site = SiteHarness((circuit,), cars, _building(kind, seed), SiteSettings(energy=energy), utc=BEGIN)
     site.connect()
     site.wait(QUARTERS * QUARTER_S)

@@ -42,7 +42,7 @@ from controller.model.observations import EvseRef, EvseState
 from drivers.reading import MeterState, Quality, Reading
 from tests.scenario.site_harness import (
     GRID_METER,
-    Car,
+    CarModel,
     SiteHarness,
     StationModel,
     make_grid,
@@ -78,7 +78,7 @@ EDGES = (
 """Moments at which something of the calendar changes."""
 
 
-class EnergyCar(Car):
+class EnergyCar(CarModel):
     """Car that draws until it has `need_wh`; `received` (time, Wh) of each second is noted by its station."""
 
     def __init__(self, max_a: float, phases: tuple[int, ...], need_wh: float) -> None:

@@ -1,6 +1,6 @@
 """A `SiteControl` in virtual time between models of stations, cars, a meter and a building.
 
-    site = SiteHarness((make_grid(63),), [make_station("CS01", car=Car(16))])
+    site = SiteHarness((make_grid(63),), [make_station("CS01", car=CarModel(16))])
     site.connect()
     site.wait(60)
     assert site.longest_over("grid", 63) == 0
@@ -52,7 +52,7 @@ Building = Callable[[float], PhaseAmps]
 
 
 @dataclass
-class Car:
+class CarModel:
     """Draws up to `max_a` on the station phases `phases`; nothing below 6 A."""
 
     max_a: float = 32.0
@@ -67,7 +67,7 @@ class StationModel:
     """One EVSE: fallback, lease, a car that follows after `reaction_s`, and a report every `report_s`."""
 
     evse: EvseNode
-    car: Car | None = None
+    car: CarModel | None = None
     answer_s: float = 1.0
     reaction_s: int = 3
     report_s: int = 10
@@ -187,7 +187,7 @@ class SiteHarness:
         self.station(name).up = False
         self.handle(StationDown(name))
 
-    def plug_in(self, name: str, car: Car | None) -> None:
+    def plug_in(self, name: str, car: CarModel | None) -> None:
         self.station(name).car = car
         self.report(name, TransactionSeen(1, car is not None))
 
@@ -348,7 +348,7 @@ def make_station(
     *,
     phases: tuple[int, ...] = (0, 1, 2),
     max_a: float = 32.0,
-    car: Car | None = None,
+    car: CarModel | None = None,
     surplus: bool = False,
     controllable: bool = False,
     phase_switching: bool | None = None,

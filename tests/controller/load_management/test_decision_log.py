@@ -6,7 +6,7 @@ from controller.load_management.events import LoggedDecision
 from controller.load_management.evse.evse_offer import QUIET_S, DecisionLog
 from controller.model.observations import EvseRef
 from controller.model.statements import Statement, StatementCode
-from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
+from tests.scenario.site_harness import CarModel, SiteHarness, make_grid, make_station
 
 REF = EvseRef("A", 1)
 FULL = Statement(code=StatementCode.PHASE_FULL, circuit="grid", phase=1)
@@ -35,7 +35,7 @@ def test_decision_log_line_names_evse_current_and_why() -> None:
 
 
 def test_decision_log_entry_is_returned_once() -> None:
-    site = SiteHarness((make_grid(80.0),), [make_station("A", car=Car())])
+    site = SiteHarness((make_grid(80.0),), [make_station("A", car=CarModel())])
     site.connect()
     site.wait(60)
     assert LoggedDecision(REF, 32.0, Statement(code=StatementCode.ALL_IT_CAN_TAKE)) in site.decisions

@@ -13,7 +13,7 @@ from controller.model.observations import EvseState
 from drivers.reading import MeterState, Quality, Reading
 from tests.scenario.site_harness import (
     Building,
-    Car,
+    CarModel,
     SiteHarness,
     StationModel,
     good_state,
@@ -27,7 +27,7 @@ SEEN_S = 3600
 CHANGE_AT_S = 900.0
 
 
-def make_site(building: Building, car: Car | None) -> SiteHarness:
+def make_site(building: Building, car: CarModel | None) -> SiteHarness:
     """Return a site with generation and two EVSEs, one of which has a car."""
     stations = [make_station("A", car=car), make_station("B")]
     for each in stations:
@@ -68,7 +68,7 @@ def clouds(now: float) -> PhaseAmps:
 def test_idle_site_heater_off_costs_meter_few_readings(size_a: float) -> None:
     site = make_site(heater(size_a), None)
     assert 0 < watch(site, SEEN_S) <= SIGN_READINGS
-    site.plug_in("B", Car())
+    site.plug_in("B", CarModel())
     site.wait(600)
     # The heater's load is planned with for a quarter of an hour, its feed-in is shared by half after that.
     assert site.station("B").draw_a >= LIMIT_A - MARGIN_A - 3.0 - 0.35
@@ -80,7 +80,7 @@ def test_idle_site_heater_off_costs_meter_few_readings(size_a: float) -> None:
     ids=["heater 8", "heater 16", "reactive", "clouds"],
 )
 def test_site_with_car_charges_on_through_changes_of_sign(building: Building) -> None:
-    site = make_site(building, Car())
+    site = make_site(building, CarModel())
     before_as = site.station("A").energy_as
     good = [watch(site, 1) == 0 for _ in range(SEEN_S)]
     assert sum(good) >= SEEN_S - SIGN_READINGS
@@ -103,7 +103,7 @@ def once(amps: float, at: float) -> Callable[[Reading], MeterState]:
 
 
 def test_site_single_spike_of_meter_changes_no_limit() -> None:
-    site = make_site(lambda now: (5.0, 5.0, 5.0), Car())
+    site = make_site(lambda now: (5.0, 5.0, 5.0), CarModel())
     site.meter = once(327.67, site.now + 7.0)
     sent = len(site.commands)
     offered_a = site.station("A").limit_a(site.now)
@@ -114,7 +114,7 @@ def test_site_single_spike_of_meter_changes_no_limit() -> None:
 
 
 def test_site_spike_that_lasts_cuts_at_second_reading() -> None:
-    site = make_site(lambda now: (5.0, 5.0, 5.0), Car())
+    site = make_site(lambda now: (5.0, 5.0, 5.0), CarModel())
     begin = site.now
 
     def meter(reading: Reading) -> MeterState:
@@ -152,8 +152,8 @@ def test_states_that_contradict_each_other_suspect_no_meter(
     limit_a: float, others: int, fallback_a: float, reaction_s: int, flap_s: int
 ) -> None:
     stations = [
-        FlappingStation(evse=make_station("A").evse, car=Car(), report_s=30, reaction_s=reaction_s),
-        *(make_station(f"B{k}", car=Car(), report_s=30, reaction_s=reaction_s) for k in range(others)),
+        FlappingStation(evse=make_station("A").evse, car=CarModel(), report_s=30, reaction_s=reaction_s),
+        *(make_station(f"B{k}", car=CarModel(), report_s=30, reaction_s=reaction_s) for k in range(others)),
     ]
     stations[0].flap_s = flap_s
     for each in stations:

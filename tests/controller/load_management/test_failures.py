@@ -19,7 +19,7 @@ from drivers.health import FROZEN_S, MeterHealth
 from drivers.reading import MeterState, Quality, Reading
 from tests.scenario.site_harness import (
     GRID_METER,
-    Car,
+    CarModel,
     SiteHarness,
     good_state,
     make_grid,
@@ -45,7 +45,14 @@ def steps(now: float) -> PhaseAmps:
 
 
 def depot(connection: CircuitNode | None = None) -> SiteHarness:
-    cars = [Car(32.0), Car(16.0), Car(32.0, (0,)), Car(16.0, (0, 1)), Car(20.0), Car(32.0)]
+    cars = [
+        CarModel(32.0),
+        CarModel(16.0),
+        CarModel(32.0, (0,)),
+        CarModel(16.0, (0, 1)),
+        CarModel(20.0),
+        CarModel(32.0),
+    ]
     rotations = [(0, 1, 2), (1, 2, 0), (2, 0, 1)]
     stations = [
         make_station(f"S{i:02}", "a" if i < 6 else "b", phases=rotations[i % 3], car=cars[i % 6])
@@ -243,7 +250,7 @@ def test_failures_rebooted_gateway_continues_with_stored_limits() -> None:
 def test_unmetered_circuit_counts_reported_draw_above_offer() -> None:
     site = SiteHarness(
         (make_grid(40.0, meter=None),),
-        [make_station("A", car=Car(), obeys=False), make_station("B", car=Car())],
+        [make_station("A", car=CarModel(), obeys=False), make_station("B", car=CarModel())],
     )
     site.connect()
     site.wait(300)
@@ -256,7 +263,7 @@ def test_unmetered_circuit_counts_reported_draw_above_offer() -> None:
 
 
 def test_failures_unknown_evse_with_car_is_booked_at_worst_case() -> None:
-    site = SiteHarness((make_grid(63.0, meter=None),), [make_station("A", car=Car())])
+    site = SiteHarness((make_grid(63.0, meter=None),), [make_station("A", car=CarModel())])
     site.connect()
     site.wait(60)
     assert site.evse_view("A").offered_a == 32.0
@@ -273,7 +280,7 @@ def test_failures_unknown_evse_with_car_is_booked_at_worst_case() -> None:
 
 def test_impossible_report_affects_no_other_evse_and_warns_once() -> None:
     site = SiteHarness(
-        (make_grid(63.0, meter=None),), [make_station("A", car=Car()), make_station("B", car=Car())]
+        (make_grid(63.0, meter=None),), [make_station("A", car=CarModel()), make_station("B", car=CarModel())]
     )
     site.connect()
     site.wait(300)
@@ -291,7 +298,7 @@ def test_impossible_report_affects_no_other_evse_and_warns_once() -> None:
 def test_failures_failed_pass_brings_all_to_fallback_and_next_follows(
     monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
 ) -> None:
-    site = SiteHarness((make_grid(63.0),), [make_station("A", car=Car())])
+    site = SiteHarness((make_grid(63.0),), [make_station("A", car=CarModel())])
     site.connect()
     site.wait(60)
 
@@ -311,7 +318,7 @@ def test_failures_overload_of_building_warns_and_warns_of_end() -> None:
     def building(now: float) -> tuple[float, float, float]:
         return (70.0 if 100 <= now < 200 else 10.0, 10.0, 10.0)
 
-    site = SiteHarness((make_grid(63.0),), [make_station("A", car=Car())], building)
+    site = SiteHarness((make_grid(63.0),), [make_station("A", car=CarModel())], building)
     site.connect()
     site.wait(150)
     begun = site.take_notices()
@@ -327,7 +334,9 @@ def test_failures_overload_of_building_warns_and_warns_of_end() -> None:
 
 def test_failures_overload_of_minute_without_cars_leaves_at_most_fallback() -> None:
     site = SiteHarness(
-        (make_grid(63.0),), [make_station("A", car=Car())], lambda now: (70.0 if now >= 100 else 10.0, 0, 0)
+        (make_grid(63.0),),
+        [make_station("A", car=CarModel())],
+        lambda now: (70.0 if now >= 100 else 10.0, 0, 0),
     )
     site.connect()
     site.wait(250)
@@ -340,22 +349,26 @@ def test_failures_overload_of_minute_without_cars_leaves_at_most_fallback() -> N
 @pytest.mark.parametrize("first_a", [6.0, 10.0])
 def test_failures_unreported_car_that_takes_its_offer_late(phases: tuple[int, ...], first_a: float) -> None:
     """The part of its offer that an unreported car leaves is given to nobody: it may take it at once."""
-    unreported = make_station("A", car=Car(first_a, phases), report_s=0)
+    unreported = make_station("A", car=CarModel(first_a, phases), report_s=0)
     site = SiteHarness(
         (make_grid(63.0, fuse=Fuse.GG),),
-        [unreported, make_station("B", car=Car()), make_station("C", phases=(1, 2, 0), car=Car(32.0, (0,)))],
+        [
+            unreported,
+            make_station("B", car=CarModel()),
+            make_station("C", phases=(1, 2, 0), car=CarModel(32.0, (0,))),
+        ],
         lambda now: (20.0, 20.0, 20.0),
     )
     site.connect()
     site.wait(900)
     assert site.evse_view("A").offered_a > first_a
-    unreported.car = Car(32.0, phases)
+    unreported.car = CarModel(32.0, phases)
     site.wait(300)
     assert site.longest_over("grid", 63.0) == 0
 
 
 def test_failures_overload_by_station_that_ignores_limits_names_it() -> None:
-    stations = [make_station("A", car=Car(16.0), obeys=False), make_station("B", car=Car())]
+    stations = [make_station("A", car=CarModel(16.0), obeys=False), make_station("B", car=CarModel())]
     site = SiteHarness((make_grid(20.0),), stations, lambda now: (10.0, 10.0 + now % 3 / 100, 10.0))
     site.connect()
     site.wait(120)

@@ -15,7 +15,7 @@ from controller.model.statements import StatementCode
 from controller.ocpp.frames import Version
 from controller.ocpp.payloads import format_time
 from controller.ocpp.station_state import StationStateTracker
-from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid, make_station
+from tests.scenario.site_harness import CarModel, SiteHarness, StationModel, make_grid, make_station
 
 NOON = 1_774_785_600.0
 VOLTAGE = 230.0
@@ -52,7 +52,9 @@ class MeteredStation(StationModel):
         return self.energy_as * phases * self.voltage_v / 3600
 
 
-def metered(name: str, measurand: str, car: Car, report_s: int = 10, reaction_s: int = 3) -> MeteredStation:
+def metered(
+    name: str, measurand: str, car: CarModel, report_s: int = 10, reaction_s: int = 3
+) -> MeteredStation:
     if measurand == KINDS[2]:
         report_s = max(report_s, 60)
     evse = replace(make_station(name).evse, fallback_a=0.0)
@@ -66,7 +68,7 @@ def test_cars_below_their_offers_are_separated_from_building(
     measurand: str, reaction_s: int, report_s: int
 ) -> None:
     # 44 A on L1 and 36 A on the others of 62 A: each takes all that it can, and the building takes 1 A.
-    takes = {"a": Car(8.0, (0,)), "b": Car(16.0), "c": Car(8.0), "d": Car(12.0)}
+    takes = {"a": CarModel(8.0, (0,)), "b": CarModel(16.0), "c": CarModel(8.0), "d": CarModel(12.0)}
     stations: list[StationModel] = [
         metered(name, measurand, car, report_s, reaction_s) for name, car in takes.items()
     ]
@@ -81,7 +83,10 @@ def test_cars_below_their_offers_are_separated_from_building(
 @pytest.mark.parametrize("measurand", KINDS)
 def test_unmetered_circuit_is_shared_by_what_cars_take(measurand: str) -> None:
     # 39 A: one takes 8 A on three phases, so 29 A and the 2 A in which its rise would show are left.
-    stations: list[StationModel] = [metered("a", measurand, Car(8.0)), metered("b", measurand, Car())]
+    stations: list[StationModel] = [
+        metered("a", measurand, CarModel(8.0)),
+        metered("b", measurand, CarModel()),
+    ]
     site = SiteHarness((make_grid(40.0, None),), stations)
     site.connect()
     site.wait(1500)
@@ -97,7 +102,7 @@ def test_unmetered_circuit_is_shared_by_what_cars_take(measurand: str) -> None:
 @pytest.mark.parametrize("voltage_v", [207.0, 242.0, 253.0])
 def test_powers_are_currents_at_measured_voltage(measurand: str, report_s: int, voltage_v: float) -> None:
     # 62 A less 11 A of the building: 25.5 A each, at any voltage.
-    stations: list[StationModel] = [metered(name, measurand, Car(), report_s) for name in "ab"]
+    stations: list[StationModel] = [metered(name, measurand, CarModel(), report_s) for name in "ab"]
     for each in stations:
         assert isinstance(each, MeteredStation)
         each.voltage_v = voltage_v
@@ -118,7 +123,7 @@ def test_powers_are_currents_at_measured_voltage(measurand: str, report_s: int, 
 @pytest.mark.parametrize("voltage_v", [230.0, 235.0, 242.0])
 def test_powers_at_unknown_voltage_are_within_limits(report_s: int, voltage_v: float) -> None:
     # Nothing measures the voltage, which is within what a grid has as a rule.
-    stations: list[StationModel] = [metered(name, KINDS[1], Car(), report_s) for name in "ab"]
+    stations: list[StationModel] = [metered(name, KINDS[1], CarModel(), report_s) for name in "ab"]
     for each in stations:
         assert isinstance(each, MeteredStation)
         each.voltage_v = voltage_v
@@ -133,9 +138,9 @@ def test_powers_at_unknown_voltage_are_within_limits(report_s: int, voltage_v: f
 def test_current_without_phase_counts_on_phases_of_car(measurand: str) -> None:
     # The building takes 30 A on L2, which the car on L1 does not relieve: 32 A of it are left for two others.
     stations: list[StationModel] = [
-        metered("a", measurand, Car(32.0, (0,)), report_s=300),
-        make_station("b", phases=(1,), car=Car(32.0, (0,))),
-        make_station("c", phases=(1,), car=Car(32.0, (0,))),
+        metered("a", measurand, CarModel(32.0, (0,)), report_s=300),
+        make_station("b", phases=(1,), car=CarModel(32.0, (0,))),
+        make_station("c", phases=(1,), car=CarModel(32.0, (0,))),
     ]
     site = SiteHarness((make_grid(63.0),), stations, lambda now: (5.0 + now % 3 / 100, 30.0, 5.0))
     site.connect()
@@ -147,11 +152,11 @@ def test_current_without_phase_counts_on_phases_of_car(measurand: str) -> None:
 
 @pytest.mark.parametrize("measurand", KINDS[:2])
 def test_power_of_phases_added_late_is_taken_in(measurand: str) -> None:
-    station = metered("a", measurand, Car(32.0, (0,)), report_s=300)
+    station = metered("a", measurand, CarModel(32.0, (0,)), report_s=300)
     site = SiteHarness((make_grid(40.0),), [station], lambda now: (10.0 + now % 3 / 100, 20.0, 10.0))
     site.connect()
     site.wait(1200)
-    station.car = Car(32.0)
+    station.car = CarModel(32.0)
     site.wait(900)
     assert station.draw_a == 19.0
     assert site.evse_view("a").drawn_a == (19.0, 19.0, 19.0)
@@ -160,7 +165,7 @@ def test_power_of_phases_added_late_is_taken_in(measurand: str) -> None:
 @pytest.mark.parametrize("measurand", KINDS[1:])
 @pytest.mark.parametrize("phases", [(0,), (0, 1, 2)])
 def test_quota_counts_power_of_all_phases_once(measurand: str, phases: tuple[int, ...]) -> None:
-    station = metered("a", measurand, Car(16.0, phases), report_s=60)
+    station = metered("a", measurand, CarModel(16.0, phases), report_s=60)
     group = GroupSettings(id="bakery", evses=frozenset({station.ref}), quota_wh=3000.0)
     settings = SiteSettings(energy=EnergySettings(groups=(group,)))
     site = SiteHarness(
@@ -176,7 +181,7 @@ def test_quota_counts_power_of_all_phases_once(measurand: str, phases: tuple[int
 def test_phases_that_no_report_names_are_shown_by_meter(measurand: str, report_s: int) -> None:
     # One-phase cars in 31 A, one on L1 and two on L2: booked on all phases, they would share 10.3 A each.
     stations: list[StationModel] = [
-        metered(name, measurand, Car(32.0, (0,)), report_s=report_s) for name in "abc"
+        metered(name, measurand, CarModel(32.0, (0,)), report_s=report_s) for name in "abc"
     ]
     for each in stations[1:]:
         each.evse = replace(each.evse, phases=(1, 2, 0))

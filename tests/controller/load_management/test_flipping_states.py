@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controller.model.observations import EvseState
-from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid, make_station
+from tests.scenario.site_harness import CarModel, SiteHarness, StationModel, make_grid, make_station
 
 
 class FlippingStation(StationModel):
@@ -23,9 +23,9 @@ class FlippingStation(StationModel):
 def test_state_that_is_wrong_for_moments_costs_few_limits(meter: str | None, wrong: EvseState) -> None:
     """Two cars on 40 A: 19.5 A each, by at most 40 limits an hour, and a meter that stays trusted."""
     evse = make_station("A").evse
-    flipping = FlippingStation(evse=evse, car=Car())
+    flipping = FlippingStation(evse=evse, car=CarModel())
     flipping.wrong = wrong
-    site = SiteHarness((make_grid(40, meter),), [flipping, make_station("B", car=Car())])
+    site = SiteHarness((make_grid(40, meter),), [flipping, make_station("B", car=CarModel())])
     site.connect()
     site.wait(300)
     written, before_as = len(flipping.leases), flipping.energy_as

@@ -19,7 +19,7 @@ from controller.load_management.evse.car_idleness import (
 )
 from controller.load_management.evse.evse_model import EvseModel
 from controller.model.observations import DrawSeen, EvseState, StateSeen, TransactionSeen
-from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid, make_station
+from tests.scenario.site_harness import CarModel, SiteHarness, StationModel, make_grid, make_station
 
 
 class FullCarStation(StationModel):
@@ -120,10 +120,12 @@ def test_evse_model_car_without_offer_is_not_idle() -> None:
 
 def scene(limit_a: float, full_cars: int, fallback_a: float = 6.0) -> SiteHarness:
     full = [
-        FullCarStation(evse=structs.replace(make_station(f"F{k}").evse, fallback_a=fallback_a), car=Car(0.0))
+        FullCarStation(
+            evse=structs.replace(make_station(f"F{k}").evse, fallback_a=fallback_a), car=CarModel(0.0)
+        )
         for k in range(full_cars)
     ]
-    charging = [make_station(name, car=Car()) for name in "AB"]
+    charging = [make_station(name, car=CarModel()) for name in "AB"]
     for each in charging:
         each.evse = structs.replace(each.evse, fallback_a=fallback_a)
     site = SiteHarness((make_grid(limit_a),), [*full, *charging])
@@ -161,7 +163,7 @@ def test_full_car_that_wants_current_again_is_found_within_an_hour() -> None:
     site.wait(1200)
     woken = site.station("F5")
     woken.__class__ = StationModel
-    woken.car = Car()
+    woken.car = CarModel()
     seconds = 0
     while woken.draw_a < 6.0:
         site.step()
@@ -189,8 +191,8 @@ def test_full_cars_with_much_room_are_offered_current_to_start_with() -> None:
 
 
 def test_full_car_without_room_is_paused_and_probed() -> None:
-    full_station = FullCarStation(evse=make_station("Z").evse, car=Car(0.0))
-    site = SiteHarness((make_grid(11.0),), [full_station, make_station("A", car=Car())])
+    full_station = FullCarStation(evse=make_station("Z").evse, car=CarModel(0.0))
+    site = SiteHarness((make_grid(11.0),), [full_station, make_station("A", car=CarModel())])
     site.connect()
     site.wait(int(FULL_S) + 200)
     shares = []
@@ -212,7 +214,7 @@ class ContactorStation(StationModel):
         return EvseState.CHARGING if is_offered else EvseState.SUSPENDED_EVSE
 
 
-class FullCar(Car):
+class FullCar(CarModel):
     """Car that takes current as long as `is_hungry`."""
 
     is_hungry = True
@@ -227,7 +229,7 @@ def test_full_car_is_not_started_again_by_the_state_of_its_station(report_s: int
     # Each probe makes it Charging for a moment. The others have 19.5 A each beside the building.
     full = FullCar(32.0)
     full.is_hungry = has_drawn
-    stations = [make_station(name, car=Car(32.0), report_s=report_s) for name in "abc"]
+    stations = [make_station(name, car=CarModel(32.0), report_s=report_s) for name in "abc"]
     stations[0] = ContactorStation(evse=stations[0].evse, car=full, report_s=report_s)
     site = SiteHarness((make_grid(55.0),), stations, lambda now: (15.0, 15.0, 15.0))
     site.connect()
@@ -263,7 +265,7 @@ class StubbornCar(FullCar):
 
 def test_others_come_down_by_little_for_a_car_that_does_not_start() -> None:
     # Beside the building and 16 A of the other car 9.4 A are free: the car starts with 10.
-    stations = [make_station("a", car=Car(16.0)), make_station("b", car=StubbornCar(32.0))]
+    stations = [make_station("a", car=CarModel(16.0)), make_station("b", car=StubbornCar(32.0))]
     site = SiteHarness((make_grid(35.0),), stations, lambda now: (8.6, 8.6, 8.6))
     site.connect()
     site.wait(600)
@@ -274,7 +276,7 @@ def test_car_that_wakes_starts_with_what_nobody_takes() -> None:
     # Nobody else wants the room: a car that has charged is offered 10 A again, and not its minimum.
     sleeper = StubbornCar(16.0)
     station = FullCarStation(evse=make_station("a").evse, car=sleeper, report_s=60)
-    site = SiteHarness((make_grid(63.0),), [station, make_station("b", car=Car(16.0))])
+    site = SiteHarness((make_grid(63.0),), [station, make_station("b", car=CarModel(16.0))])
     site.connect()
     site.wait(300)
     assert station.draw_a == 16.0
@@ -288,7 +290,7 @@ def test_car_that_wakes_starts_with_what_nobody_takes() -> None:
 def test_full_car_is_not_switched_with_the_loads_of_the_building() -> None:
     # What nobody takes comes and goes each 5 min with a load of 18 A.
     full = FullCar(32.0)
-    stations = [make_station("a", car=Car(16.0)), ContactorStation(make_station("b").evse, car=full)]
+    stations = [make_station("a", car=CarModel(16.0)), ContactorStation(make_station("b").evse, car=full)]
     for each in stations:
         each.evse = structs.replace(each.evse, fallback_a=0.0)
     site = SiteHarness((make_grid(40.0),), stations, lambda now: (22.0 if now % 300 < 60 else 4.0,) * 3)
@@ -306,7 +308,7 @@ def test_car_that_found_no_room_to_start_is_helped_again_each_hour() -> None:
     # It starts with 10 A, and beside four others there are only 6 A for it, until one has left.
     stations = [
         make_station("a"),
-        *(make_station(name, car=Car()) for name in "bcdef"),
+        *(make_station(name, car=CarModel()) for name in "bcdef"),
     ]
     for each in stations:
         each.evse = structs.replace(each.evse, fallback_a=0.0)
@@ -325,7 +327,7 @@ def test_car_that_found_no_room_to_start_is_helped_again_each_hour() -> None:
 def test_silent_car_finds_its_room_when_it_goes_on(others: int) -> None:
     # Its state is Charging all the time. Without generation the meter shows that it has stopped.
     silent = FullCar(16.0)
-    stations = [make_station(f"b{number}", car=Car(32.0)) for number in range(others)]
+    stations = [make_station(f"b{number}", car=CarModel(32.0)) for number in range(others)]
     stations.append(ContactorStation(evse=make_station("a").evse, car=silent, report_s=0))
     for each in stations:
         each.evse = structs.replace(each.evse, fallback_a=0.0)

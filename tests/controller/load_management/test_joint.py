@@ -24,7 +24,7 @@ from tests.controller.load_management.allocation.test_allocator import (
 )
 from tests.examples import examples
 from tests.scenario.site_harness import (
-    Car,
+    CarModel,
     SiteHarness,
     StationModel,
     good_state,
@@ -127,7 +127,7 @@ def test_joint_two_phases_lead_third_together() -> None:
 
 
 def test_joint_site_stays_below_power() -> None:
-    cars = [make_station(f"S{i}", car=Car()) for i in range(3)]
+    cars = [make_station(f"S{i}", car=CarModel()) for i in range(3)]
     site = SiteHarness(
         (make_grid(63.0, limit_w=27_600.0),), cars, lambda now: (8.0 if now > 600 else 2.0, 2.0, 2.0)
     )
@@ -142,12 +142,13 @@ def test_joint_site_stays_below_power() -> None:
 
 def test_power_limit_holds_without_meter_after_newcomer_fallback() -> None:
     site = SiteHarness(
-        (make_grid(63.0, meter=None, limit_w=24_150.0),), [make_station("A", car=Car()), make_station("B")]
+        (make_grid(63.0, meter=None, limit_w=24_150.0),),
+        [make_station("A", car=CarModel()), make_station("B")],
     )
     site.connect()
     site.wait(180)
     assert site.evse_view("A").offered_a == 32.0
-    site.plug_in("B", Car())
+    site.plug_in("B", CarModel())
     site.wait(240)  # a renewal levels what a deep cut has left
     over = [230 * sum(amps) > 24_150 for amps in site.flowed[60:]]
     assert sum(over) <= 1 + 3 + 1  # A answers, A's car obeys
@@ -161,7 +162,7 @@ def _gap(amps: PhaseAmps) -> float:
 
 @pytest.mark.parametrize("phases", [(0,), (0, 1)])
 def test_one_phase_cars_on_three_phase_stations_stay_within_unbalance(phases: tuple[int, ...]) -> None:
-    cars = [make_station(f"S{i}", car=Car(32.0, phases)) for i in range(2)]
+    cars = [make_station(f"S{i}", car=CarModel(32.0, phases)) for i in range(2)]
     site = SiteHarness((make_grid(100.0, unbalance_a=20.0),), cars)
     site.connect()
     site.wait(900)
@@ -180,7 +181,7 @@ def test_cars_of_unknown_phases_lead_by_no_more_than_unbalance(number: int, repo
     site.connect()
     site.wait(60)
     for place in range(number):
-        site.plug_in(f"S{place}", Car(32.0, (0,)))
+        site.plug_in(f"S{place}", CarModel(32.0, (0,)))
     site.wait(900)
     gaps = [_gap(amps) for amps in site.flowed[60:]]
     assert max(gaps) <= 4 * 6.0  # their fallbacks, until the fourth has none
@@ -199,7 +200,7 @@ def test_cars_on_three_phases_charge_beside_building_that_leads(number: int, lea
     site.connect()
     site.wait(60)
     for place in range(number):
-        site.plug_in(f"S{place}", Car(32.0))
+        site.plug_in(f"S{place}", CarModel(32.0))
     site.wait(600)
     expected_a = min(32.0, (100.0 - 1.0 - 10.0 - lead_a) / number)
     drawn_a = [site.station(f"S{place}").draw_a for place in range(number)]
@@ -208,7 +209,7 @@ def test_cars_on_three_phases_charge_beside_building_that_leads(number: int, lea
 
 def _one_phase_stations(report_s: int = 10) -> list[StationModel]:
     return [
-        make_station(name, phases=(phase,), car=Car(32.0, (0,)), report_s=report_s)
+        make_station(name, phases=(phase,), car=CarModel(32.0, (0,)), report_s=report_s)
         for phase, name in enumerate("ABC")
     ]
 
@@ -227,7 +228,7 @@ def test_silent_car_that_becomes_full_helps_no_longer() -> None:
     site = SiteHarness((make_grid(63.0, unbalance_a=16.0),), _one_phase_stations(report_s=0))
     site.connect()
     site.wait(900)
-    site.station("C").car = Car(0.0, (0,))  # its state stays "Charging"
+    site.station("C").car = CarModel(0.0, (0,))  # its state stays "Charging"
     site.station("C").next_state = lambda: EvseState.CHARGING  # type: ignore[method-assign]
     site.wait(60)
     assert sum(_gap(amps) > 16.1 for amps in site.flowed) <= 10
@@ -239,7 +240,7 @@ def test_silent_car_that_becomes_full_helps_no_longer() -> None:
 def test_short_loss_of_meter_stops_no_car_on_one_phase() -> None:
     # What is declared as the building's load is no lead of a phase.
     grid = make_grid(100.0, unbalance_a=20.0, base_load_a=40.0)
-    stations = [*_one_phase_stations(), make_station("D", car=Car(32.0))]
+    stations = [*_one_phase_stations(), make_station("D", car=CarModel(32.0))]
     site = SiteHarness((grid,), stations, lambda _now: (10.0, 10.0, 10.0))
     site.connect()
     site.wait(900)
@@ -252,13 +253,13 @@ def test_short_loss_of_meter_stops_no_car_on_one_phase() -> None:
 
 def test_unbalance_is_kept_where_another_car_starts_at_once() -> None:
     # E needs 6 A on L1, which is less than A has to come down by as B leaves.
-    stations = [*_one_phase_stations(), make_station("D", car=Car(32.0)), make_station("E")]
+    stations = [*_one_phase_stations(), make_station("D", car=CarModel(32.0)), make_station("E")]
     site = SiteHarness((make_grid(63.0, unbalance_a=10.0),), stations)
     site.connect()
     site.wait(900)
     assert site.station("A").draw_a == pytest.approx(31.0, abs=0.3)
     site.plug_in("B", None)
-    site.plug_in("E", Car(32.0))
+    site.plug_in("E", CarModel(32.0))
     site.wait(120)
     assert sum(_gap(amps) > 10.1 for amps in site.flowed[-120:]) <= 10
 
@@ -266,7 +267,7 @@ def test_unbalance_is_kept_where_another_car_starts_at_once() -> None:
 @pytest.mark.parametrize("jump_a", [0.8, 1.5, 3.0])
 def test_unbalance_that_grows_by_little_is_cut_at_once(jump_a: float) -> None:
     # Each of three cars comes down by less than is worth a write elsewhere.
-    stations = [make_station(name, phases=(0,), car=Car(32.0, (0,))) for name in "ABC"]
+    stations = [make_station(name, phases=(0,), car=CarModel(32.0, (0,))) for name in "ABC"]
     site = SiteHarness(
         (make_grid(63.0, unbalance_a=20.0),), stations, lambda now: (1.0 + jump_a * (now > 605), 5.0, 8.0)
     )

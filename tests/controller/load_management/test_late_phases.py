@@ -9,7 +9,7 @@ from controller.load_management.evse.report_requests import ReportRequests
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import DrawSeen
 from tests.controller.load_management.test_scenes import TOLERANCE_A, car
-from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid, make_row, make_station
+from tests.scenario.site_harness import CarModel, SiteHarness, StationModel, make_grid, make_row, make_station
 
 ONE_PHASE, ALL_PHASES = (0,), (0, 1, 2)
 
@@ -21,7 +21,7 @@ def rotated_stations(number: int, report_s: int) -> list[StationModel]:
         made = car(f"c{place}", report_s=report_s)
         first = place % 3
         made.evse = replace(made.evse, phases=(first, (first + 1) % 3, (first + 2) % 3))
-        made.car = Car(32.0, ONE_PHASE)
+        made.car = CarModel(32.0, ONE_PHASE)
         stations.append(made)
     return stations
 
@@ -41,7 +41,7 @@ def test_cars_that_add_phases_overload_their_meter_twice_at_most(limit_a: float,
     alone_a = min(32.0, limit_a - 1.5)
     assert [each.draw_a for each in site.stations.values()] == pytest.approx([alone_a] * 3, abs=TOLERANCE_A)
     for each in site.stations.values():
-        each.car = Car(32.0, ALL_PHASES)
+        each.car = CarModel(32.0, ALL_PHASES)
     del site.flowed[:]
     site.wait(1200)
     assert site.seconds_over("grid", limit_a) <= 18  # twice what meter, control and stations take
@@ -52,12 +52,12 @@ def test_cars_that_add_phases_overload_their_meter_twice_at_most(limit_a: float,
 @pytest.mark.parametrize("report_s", [0, 300])
 def test_car_that_adds_full_phase_overloads_it_for_seconds(report_s: int) -> None:
     # Nobody else can come down on L2, where the building takes 20 of 40 A: the car has to, to 19 A.
-    station = make_station("c0", car=Car(32.0, ONE_PHASE), report_s=report_s)
+    station = make_station("c0", car=CarModel(32.0, ONE_PHASE), report_s=report_s)
     site = SiteHarness((make_grid(40.0),), [station], lambda now: (10.0 + now % 3 / 100, 20.0, 10.0))
     site.connect()
     site.wait(1200)
     assert station.draw_a == pytest.approx(29.0, abs=TOLERANCE_A)
-    station.car = Car(32.0, ALL_PHASES)
+    station.car = CarModel(32.0, ALL_PHASES)
     del site.flowed[:]
     site.wait(900)
     assert site.seconds_over("grid", 40.0) <= 20
@@ -78,7 +78,7 @@ def test_car_that_adds_phases_on_unmetered_row_is_asked_for_reports(*, answers: 
     """Reports come each 900 s, and by request where the station `answers`: nothing else shows the car."""
     phases = [(0, 1, 2), (1, 2, 0)]
     stations = [
-        make_station(f"c{place}", "row", phases=wired, car=Car(32.0, ONE_PHASE), report_s=900)
+        make_station(f"c{place}", "row", phases=wired, car=CarModel(32.0, ONE_PHASE), report_s=900)
         for place, wired in enumerate(phases)
     ]
     site = SiteHarness((make_grid(200.0), make_row("row", 25.0)), stations, lambda now: (1.0,) * 3)
@@ -86,7 +86,7 @@ def test_car_that_adds_phases_on_unmetered_row_is_asked_for_reports(*, answers: 
     requests = ReportRequests()
     for _ in range(3600):
         if site.now == 2005:
-            site.station("c0").car = Car(32.0, ALL_PHASES)
+            site.station("c0").car = CarModel(32.0, ALL_PHASES)
         site.step()
         due = requests.take_due(site.now, site.control.seldom_evses(site.now)) if site.now % 15 == 0 else []
         for ref in due if answers else ():

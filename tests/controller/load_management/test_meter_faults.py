@@ -16,7 +16,7 @@ from controller.load_management.site_tree import Fuse, PhaseAmps
 from controller.model.observations import TransactionSeen
 from drivers.health import MeterHealth
 from drivers.reading import MeterState, Quality, Reading
-from tests.scenario.site_harness import GRID_METER, Building, Car, SiteHarness, make_grid, make_station
+from tests.scenario.site_harness import GRID_METER, Building, CarModel, SiteHarness, make_grid, make_station
 
 FALLBACK_A = 6.0
 MARGIN_A = 1.0
@@ -48,7 +48,7 @@ class FaultyMeter:
 def make_site(
     shown: Shown,
     building: Building,
-    cars: list[Car],
+    cars: list[CarModel],
     limit_a: float,
     report_s: int = 10,
     fallback_a: float = 6.0,
@@ -65,7 +65,7 @@ def make_site(
     return site
 
 
-def connect_cars(site: SiteHarness, cars: list[Car], seconds: int = 160, wait_s: int = RULES_S) -> None:
+def connect_cars(site: SiteHarness, cars: list[CarModel], seconds: int = 160, wait_s: int = RULES_S) -> None:
     """Let one car after the other come, each `wait_s` after the last, and wait."""
     for number, each in enumerate(cars):
         site.plug_in(f"C{number}", each)
@@ -140,7 +140,7 @@ ALL = (0, 1, 2)
 @pytest.mark.parametrize(("phases", "base_a"), [((0, 1, 2), 30.0), ((0,), 30.0), ((1, 2), 10.0)])
 def test_backwards_meter_never_lets_cars_exceed_fuse(phases: tuple[int, ...], base_a: float) -> None:
     # 30 A of the building count as 30 A, though shown as feed-in: 63 A less 1 A and 30 A are 32 A.
-    cars = [Car(), Car()]
+    cars = [CarModel(), CarModel()]
     site = make_site(backwards(*phases), flat(base_a), cars, 63.0)
     connect_cars(site, cars)
     assert site.seconds_over("grid", 63.0) == 0
@@ -154,7 +154,7 @@ def test_backwards_meter_is_not_proven_by_cars_that_swap_current(
 ) -> None:
     # Nobody reports. One car is cut while others rise, so that the meter shows the same before and after: as
     # much does a right one. The feed-in that it shows stays a load.
-    cars = [Car()] * 3
+    cars = [CarModel()] * 3
     site = make_site(backwards(0, 1, 2), flat(base_a), cars, limit_a, 0)
     connect_cars(site, cars, 900, wait_s)
     assert site.seconds_over("grid", limit_a) == 0
@@ -172,19 +172,19 @@ def test_backwards_phase_is_not_proven_by_other_phases_of_a_start(
     site = make_site(
         backwards(0),
         lambda now: (base_a, 0.7 * base_a, 0.5 * base_a),
-        [Car()] * cars,
+        [CarModel()] * cars,
         limit_a,
         report_s,
         fallback_a=0.0,
     )
-    connect_cars(site, [Car()] * cars, 900, 5)
+    connect_cars(site, [CarModel()] * cars, 900, 5)
     assert site.seconds_over("grid", limit_a) == 0
 
 
 @pytest.mark.parametrize("base_a", [0.0, 10.0, 30.0])
 def test_meter_with_all_phases_backwards_is_suspected_at_first_car(base_a: float) -> None:
     # The first car steps by 26 A or more on three phases, and the meter shows the opposite on each.
-    cars = [Car()]
+    cars = [CarModel()]
     site = make_site(backwards(0, 1, 2), flat(base_a), cars, 63.0)
     connect_cars(site, cars)
     view = site.circuit_view("grid")
@@ -198,14 +198,14 @@ def test_meter_with_all_phases_backwards_is_suspected_at_first_car(base_a: float
 @pytest.mark.parametrize("wired", [ONE_PHASE, ALL])
 def test_meter_before_cars_never_lets_cars_exceed_fuse(wired: tuple[int, ...], limit_a: float) -> None:
     # The building takes 0.3 of the limit, and the meter shows that alone, whatever the cars draw.
-    cars = [Car(32.0, wired), Car(32.0, wired)]
+    cars = [CarModel(32.0, wired), CarModel(32.0, wired)]
     site = make_site(before_the_cars, flat(0.3 * limit_a), cars, limit_a)
     connect_cars(site, cars)
     assert site.seconds_over("grid", limit_a) == 0
 
 
 def test_meter_before_cars_names_remedy_after_first_car() -> None:
-    cars = [Car()]
+    cars = [CarModel()]
     site = make_site(before_the_cars, flat(19.0), cars, 63.0)
     connect_cars(site, cars)
     assert 'measures = "building"' in site.circuit_view("grid").meter_problem
@@ -214,7 +214,7 @@ def test_meter_before_cars_names_remedy_after_first_car() -> None:
 def test_dead_current_transformer_is_named_by_one_phase_cars() -> None:
     # L1 of the meter shows 0 A, of which 25 A are the building's: 57 A with the first car. As nothing at all
     # is shown there, its step is not hidden by anything: the second car gets its fallback, 6 A.
-    cars = [Car(32.0, ONE_PHASE), Car(32.0, ONE_PHASE)]
+    cars = [CarModel(32.0, ONE_PHASE), CarModel(32.0, ONE_PHASE)]
     site = make_site(dead(0), flat(25.0), cars, 63.0)
     connect_cars(site, cars)
     assert "current transformer of L1 is dead" in site.circuit_view("grid").meter_problem
@@ -227,7 +227,7 @@ def test_dead_current_transformer_is_named_by_one_phase_cars() -> None:
 def test_wrong_meter_above_stations_that_report_seldom_is_suspected(fault: Shown) -> None:
     # No report shows a step in time. The limits that the stations accept do, once their reports of each
     # 300 s show that the cars have followed.
-    cars = [Car(16.0, ONE_PHASE)] * 6
+    cars = [CarModel(16.0, ONE_PHASE)] * 6
     site = make_site(fault, flat(12.0), cars, 63.0, 300)
     connect_cars(site, cars, 1800, 150)
     assert site.circuit_view("grid").meter_problem.startswith("L1 ")
@@ -237,7 +237,7 @@ def test_wrong_meter_above_stations_that_report_seldom_is_suspected(fault: Shown
 
 @pytest.mark.slow
 def test_right_meter_above_stations_that_report_seldom_costs_cars_nothing() -> None:
-    cars = [Car(16.0, ONE_PHASE)] * 6
+    cars = [CarModel(16.0, ONE_PHASE)] * 6
     site = make_site(right, lively, cars, 63.0, 300)
     connect_cars(site, cars, 1800, 150)
     assert not site.circuit_view("grid").meter_problem
@@ -253,7 +253,7 @@ def test_meter_of_unseen_one_phase_cars_never_overloads_fuse(
 ) -> None:
     # 20 A of the building on 63 A, and cars on L1, where the meter does not show them. What it has shown
     # there before the cars counts for as long as they draw.
-    cars = [Car(32.0, ONE_PHASE)] * 3
+    cars = [CarModel(32.0, ONE_PHASE)] * 3
     site = make_site(fault, flat(20.0), cars, 63.0, report_s)
     connect_cars(site, cars, 1400, wait_s)
     assert site.seconds_over("grid", 63.0) == 0
@@ -269,7 +269,7 @@ def test_phase_that_never_shows_current_never_overloads_fuse(
 ) -> None:
     # The building takes 0.3 of the limit. No current shows on L1, whatever the cars draw there: one car may
     # charge with 10 A, or the fallbacks of three with 18 A in all.
-    cars = [Car(32.0, wired)] * 3
+    cars = [CarModel(32.0, wired)] * 3
     site = make_site(fault, flat(0.3 * limit_a), cars, limit_a, report_s)
     connect_cars(site, cars, 1400)
     assert site.seconds_over("grid", limit_a) == 0
@@ -280,7 +280,7 @@ def test_phase_that_never_shows_current_never_overloads_fuse(
 )
 def test_phase_that_never_shows_current_is_named_without_reports(fault: Shown, names: str) -> None:
     # Nothing but its state shows that the car charges.
-    cars = [Car()]
+    cars = [CarModel()]
     site = make_site(fault, flat(20.0), cars, 63.0, 0)
     connect_cars(site, cars)
     assert site.circuit_view("grid").meter_problem.startswith(f"no current has shown yet on {names},")
@@ -292,8 +292,8 @@ def test_phase_that_never_shows_current_is_named_without_reports(fault: Shown, n
 @pytest.mark.parametrize("report_s", [300, 0])
 def test_cars_on_named_phase_without_current_get_their_fallbacks(report_s: int) -> None:
     # 10 A for one of them, and 6 A for each of three once it is named that nothing shows on L1.
-    site = make_site(dead(0), flat(12.0), [Car()] * 3, 50.0, report_s)
-    connect_cars(site, [Car()] * 3, 600)
+    site = make_site(dead(0), flat(12.0), [CarModel()] * 3, 50.0, report_s)
+    connect_cars(site, [CarModel()] * 3, 600)
     before_as = [each.energy_as for each in site.stations.values()]
     site.wait(1800)
     after_as = [each.energy_as for each in site.stations.values()]
@@ -304,8 +304,8 @@ def test_cars_on_named_phase_without_current_get_their_fallbacks(report_s: int) 
 
 def test_phases_that_no_car_uses_are_not_named_for_want_of_current() -> None:
     # Three one-phase cars, all on L1: until that is known, nothing shows on L2 and L3.
-    site = make_site(right, flat(0.0), [Car(32.0, ONE_PHASE)] * 3, 63.0, 300)
-    connect_cars(site, [Car(32.0, ONE_PHASE)] * 3, 1200)
+    site = make_site(right, flat(0.0), [CarModel(32.0, ONE_PHASE)] * 3, 63.0, 300)
+    connect_cars(site, [CarModel(32.0, ONE_PHASE)] * 3, 1200)
     site.take_notices()
     site.wait(3600)
     assert not [each.text for each in site.take_notices() if "shows no current" in each.text]
@@ -319,7 +319,7 @@ def test_building_without_load_lets_cars_charge_soon(
 ) -> None:
     # The first car shows itself on its phases, and proves them. Where the cars use L1 alone, a few steps show
     # that before the next one starts. 62 A for three are 20.7 A each.
-    cars = [Car(32.0, wired)] * 3
+    cars = [CarModel(32.0, wired)] * 3
     site = make_site(right, flat(0.0), cars, 63.0, report_s)
     connect_cars(site, cars, begins_s, 0)
     draws = [site.station(f"C{number}").draw_a for number in range(3)]
@@ -340,7 +340,7 @@ def test_building_without_load_supplies_car_with_high_minimum() -> None:
     site.meter = FaultyMeter(site, right)
     site.connect()
     site.wait(60)
-    site.plug_in("C0", Car())
+    site.plug_in("C0", CarModel())
     site.wait(60)
     assert site.station("C0").draw_a == pytest.approx(32.0, abs=0.35)
 
@@ -350,7 +350,7 @@ def test_building_without_load_supplies_car_with_high_minimum() -> None:
 def test_load_from_before_cars_outlives_restart(fault: Shown) -> None:
     # 20 A of the building on 63 A, and three cars on L1 that nobody reports, where the meter does not show
     # them. A third of an hour after the restart the controller has seen no load without cars.
-    cars = [Car(32.0, ONE_PHASE)] * 3
+    cars = [CarModel(32.0, ONE_PHASE)] * 3
     site = make_site(fault, flat(20.0), cars, 63.0, 0)
     connect_cars(site, cars)
     site.restart()
@@ -363,7 +363,7 @@ def test_load_from_before_cars_outlives_restart(fault: Shown) -> None:
 
 
 def test_load_from_before_cars_is_dropped_once_none_may_draw() -> None:
-    cars = [Car(32.0, ONE_PHASE)]
+    cars = [CarModel(32.0, ONE_PHASE)]
     site = make_site(before_the_cars, flat(40.0), cars, 63.0, 0)
     connect_cars(site, cars)
     *_, stored = site.control.metering.take_records()
@@ -378,7 +378,7 @@ def test_load_from_before_cars_is_dropped_once_none_may_draw() -> None:
 def test_swapped_phases_are_named_by_one_phase_cars() -> None:
     # The cars are on L1, which the meter shows as L2: 62 A less 6 A on L2 are 28 A each, and
     # 20 A flow on L1 beside them until the steps are missed: 76 A, which the fuse carries for hours.
-    cars = [Car(32.0, ONE_PHASE), Car(32.0, ONE_PHASE)]
+    cars = [CarModel(32.0, ONE_PHASE), CarModel(32.0, ONE_PHASE)]
     site = make_site(swapped, lambda now: (20.0, 6.0, 0.0), cars, 63.0)
     connect_cars(site, cars)
     assert "phases L1 and L2 are swapped at the meter" in site.circuit_view("grid").meter_problem
@@ -387,7 +387,7 @@ def test_swapped_phases_are_named_by_one_phase_cars() -> None:
 
 def test_swapped_phases_stay_suspected_while_cars_step_on_all_phases_alike() -> None:
     # Of 40 A, 12 A to the building: one car draws on L1 and L2 each, and one on all phases comes and goes.
-    cars = [Car(32.0, (0,)), Car(32.0, (0,)), Car(32.0)]
+    cars = [CarModel(32.0, (0,)), CarModel(32.0, (0,)), CarModel(32.0)]
     stations = [
         make_station(f"C{place}", phases=wired)
         for place, wired in enumerate([(0, 1, 2), (1, 2, 0), (2, 0, 1)])
@@ -401,14 +401,14 @@ def test_swapped_phases_stay_suspected_while_cars_step_on_all_phases_alike() -> 
     for _ in range(4):
         site.plug_in("C2", None)
         site.wait(120)
-        site.plug_in("C2", Car(32.0))
+        site.plug_in("C2", CarModel(32.0))
         site.wait(120)
     assert "L1 and L2 are swapped at the meter" in site.circuit_view("grid").meter_problem
     assert site.seconds_over("grid", 40.0) == 0
     site.meter = FaultyMeter(site, right)  # the electrician has been there
     site.plug_in("C0", None)
     site.wait(60)
-    site.plug_in("C0", Car(32.0, (0,)))
+    site.plug_in("C0", CarModel(32.0, (0,)))
     site.wait(300)
     assert site.circuit_view("grid").meter_problem == ""
 
@@ -416,7 +416,7 @@ def test_swapped_phases_stay_suspected_while_cars_step_on_all_phases_alike() -> 
 def test_swapped_phases_cost_cars_on_all_phases_nothing() -> None:
     # No step shows the fault. All phases have the same limit, and L1 is full at 62 A by whatever name:
     # 42 A beside 20 A of the building are 21 A for each of two cars.
-    cars = [Car(), Car()]
+    cars = [CarModel(), CarModel()]
     site = make_site(swapped, lambda now: (20.0, 6.0, 0.0), cars, 63.0)
     connect_cars(site, cars)
     assert site.seconds_over("grid", 63.0) == 0
@@ -435,7 +435,7 @@ def test_swapped_phases_cost_cars_on_all_phases_nothing() -> None:
     ],
 )
 def test_impossible_readings_hold_cars_at_fallback(shown: Shown, words: str) -> None:
-    cars = [Car(), Car()]
+    cars = [CarModel(), CarModel()]
     site = make_site(shown, flat(20.0), cars, 63.0)
     connect_cars(site, cars, 60)
     assert site.circuit_view("grid").meter_quality is Quality.IMPLAUSIBLE
@@ -446,7 +446,7 @@ def test_impossible_readings_hold_cars_at_fallback(shown: Shown, words: str) -> 
 @pytest.mark.parametrize("shown", [voltage(1.19 * 230), frequency(45.5), right])
 def test_unusual_but_possible_readings_keep_cars_charging(shown: Shown) -> None:
     # 63 A less 1 A less 20 A of the building are 21 A for each of two cars.
-    cars = [Car(), Car()]
+    cars = [CarModel(), CarModel()]
     site = make_site(shown, flat(20.0), cars, 63.0)
     connect_cars(site, cars)
     assert [site.station(name).draw_a for name in ("C0", "C1")] == pytest.approx([21.0] * 2, abs=0.35)
@@ -455,7 +455,7 @@ def test_unusual_but_possible_readings_keep_cars_charging(shown: Shown) -> None:
 def test_feed_in_counts_as_load_until_first_step_proves_meter() -> None:
     # 60 A of declared generation: as a load they would leave 2 A. The first car gets 6 A, whose step
     # proves the meter, and 62 A and more are free.
-    cars = [Car(), Car()]
+    cars = [CarModel(), CarModel()]
     site = make_site(right, flat(-60.0), cars, 63.0, generation_a=60.0)
     assert "counts as a load" in site.circuit_view("grid").meter_problem
     connect_cars(site, cars)
@@ -466,7 +466,7 @@ def test_feed_in_counts_as_load_until_first_step_proves_meter() -> None:
 def test_declared_generation_does_not_hide_backwards_meter() -> None:
     # 22 A of the building are shown as 22 A of feed-in on a fuse of 25 A. The first car gets 6 A: 28 A, which
     # the fuse carries; its step is missed on all phases, and the stations keep to their fallback.
-    cars = [Car(), Car()]
+    cars = [CarModel(), CarModel()]
     site = make_site(backwards(0, 1, 2), flat(22.0), cars, 25.0, generation_a=30.0)
     site.plug_in("C0", cars[0])
     site.wait(RULES_S)
@@ -478,7 +478,7 @@ def test_feed_in_of_building_meter_is_load_unless_declared() -> None:
     # 20 A of feed-in on a meter that sees no car can never be proven: 62 A less 20 A are 21 A for each car;
     # declared, half of a lasting feed-in is shared: 32 A for both.
     for generation_a, share_a in ((None, 21.0), (30.0, 32.0)):
-        cars = [Car(), Car()]
+        cars = [CarModel(), CarModel()]
         site = make_site(
             before_the_cars, flat(-20.0), cars, 63.0, measures_building=True, generation_a=generation_a
         )
@@ -502,7 +502,7 @@ def test_phase_that_falls_silent_while_cars_charge_never_overloads_fuse(
 ) -> None:
     # Two cars have proven the meter, and share 42 A on L1 beside 20 A of the building. Then L1 shows 0 A.
     # As if it had never shown current, one car is supplied at a time, and the phase is named.
-    cars = [Car(32.0, wired)] * 2
+    cars = [CarModel(32.0, wired)] * 2
     site = make_site(from_then_on(560.0, fault), flat(20.0), cars, 63.0, report_s)
     connect_cars(site, cars, 900, wait_s)
     assert site.seconds_over("grid", 63.0) == 0
@@ -512,7 +512,7 @@ def test_phase_that_falls_silent_while_cars_charge_never_overloads_fuse(
 @pytest.mark.parametrize("base_a", [0.0, 20.0])
 def test_phase_without_current_is_not_silent_while_nobody_draws(base_a: float) -> None:
     # The building goes off for five minutes; the car that comes then is supplied with all of its 32 A.
-    cars = [Car()]
+    cars = [CarModel()]
     site = make_site(right, lambda now: (0.0 if now > 60 else base_a,) * 3, cars, 63.0)
     site.wait(300)
     connect_cars(site, cars)
@@ -529,7 +529,7 @@ def test_transformers_turned_while_cars_charge_never_overload_fuse(
 ) -> None:
     # Three cars share what the building leaves of 63 A. What is then shown as 62 A of feed-in stays a load
     # until a step of a car has shown it, also where it is more than the fuse's rating.
-    cars = [Car()] * 3
+    cars = [CarModel()] * 3
     site = make_site(from_then_on(at, backwards(0, 1, 2)), flat(base_a), cars, 63.0, report_s)
     connect_cars(site, cars, 1200, wait_s)
     assert site.seconds_over("grid", 63.0) == 0
@@ -562,13 +562,13 @@ def test_proven_meter_that_ceases_to_see_cars_overloads_fuse_little(
     # Two of the cars leave and come back. The room that seems to be free is not given away for good, which
     # would be up to 1.9 times the rating.
     shown = fault or repeats_with_noise(900.0)
-    site = make_site(shown, flat(base_a), [Car()] * cars, limit_a, report_s, fallback_a=0.0)
-    connect_cars(site, [Car()] * cars, 400, 40)
+    site = make_site(shown, flat(base_a), [CarModel()] * cars, limit_a, report_s, fallback_a=0.0)
+    connect_cars(site, [CarModel()] * cars, 400, 40)
     site.wait(max(0, 960 - round(site.now)))
     for name in ("C0", "C1", "C0"):
         site.plug_in(name, None)
         site.wait(200)
-        site.plug_in(name, Car())
+        site.plug_in(name, CarModel())
         site.wait(400)
     over_as = sum(max(0.0, max(amps) - limit_a) for amps in site.flowed)
     assert over_as <= 0.01 * limit_a * len(site.flowed)
@@ -585,7 +585,7 @@ def lively(now: float) -> PhaseAmps:
 @pytest.mark.parametrize("report_s", [10, 30])
 def test_frozen_meter_whose_digits_change_is_found_by_step_of_one_car(report_s: int) -> None:
     # All cars charge steadily at what the circuit leaves, and the building takes 12 A more on L3 later on.
-    cars = [Car(), Car()]
+    cars = [CarModel(), CarModel()]
     site = make_site(repeats_with_noise(900.0), lively, cars, 40.0, report_s, fallback_a=0.0)
     connect_cars(site, cars, 0)
     site.wait(1800 - round(site.now))
@@ -596,7 +596,7 @@ def test_frozen_meter_whose_digits_change_is_found_by_step_of_one_car(report_s: 
 
 
 def test_right_meter_of_building_that_comes_to_rest_costs_one_car_a_moment() -> None:
-    cars = [Car(), Car()]
+    cars = [CarModel(), CarModel()]
     site = make_site(right, lambda now: lively(min(now, 900.0)), cars, 40.0)
     connect_cars(site, cars, 0)
     site.wait(1000 - round(site.now))
@@ -621,7 +621,7 @@ def with_ratio(part: float) -> Shown:
 @pytest.mark.parametrize("report_s", [10, 30])
 def test_wrong_ratio_of_current_transformers_is_named_after_few_steps(part: float, report_s: int) -> None:
     # The cars charge steadily from the second minute on: they make the steps that show the ratio.
-    cars = [Car(), Car(), Car()]
+    cars = [CarModel(), CarModel(), CarModel()]
     site = make_site(with_ratio(part), flat(8.0), cars, 50.0, report_s, fallback_a=0.0)
     connect_cars(site, cars, 1000, 60)
     assert site.circuit_view("grid").meter_problem
@@ -631,7 +631,7 @@ def test_wrong_ratio_of_current_transformers_is_named_after_few_steps(part: floa
 
 @pytest.mark.parametrize("part", [0.65, 0.75])
 def test_wrong_ratio_of_current_transformers_is_named(part: float) -> None:
-    cars = [Car(), Car(), Car()]
+    cars = [CarModel(), CarModel(), CarModel()]
     site = make_site(with_ratio(part), flat(8.0), cars, 50.0, fallback_a=0.0)
     connect_cars(site, cars, 1000, 60)
     assert "check the ratio of its current transformers" in site.circuit_view("grid").meter_problem
@@ -654,7 +654,7 @@ def test_cache_of_gateway_lets_no_car_exceed_fuse_for_long(seconds: int) -> None
     def building(now: float) -> PhaseAmps:
         return (30.0 if now % 300 < 60 else 20.0,) * 3
 
-    cars = [Car(), Car()]
+    cars = [CarModel(), CarModel()]
     site = make_site(repeats(seconds), building, cars, 63.0)
     connect_cars(site, cars)
     assert site.longest_over("grid", 63.0) <= 10 + seconds
@@ -672,7 +672,7 @@ def spike(at: float, amps: float) -> Shown:
 
 @pytest.mark.parametrize("amps", [327.67, -327.68, 126.0])
 def test_single_spike_cuts_no_car(amps: float) -> None:
-    cars = [Car(), Car()]
+    cars = [CarModel(), CarModel()]
     site = make_site(spike(400.0, amps), flat(20.0), cars, 63.0)
     connect_cars(site, cars)
     # L2 carries 62 A all the time: 20 A of the building and 42 A of the cars.
@@ -681,10 +681,10 @@ def test_single_spike_cuts_no_car(amps: float) -> None:
 
 def test_circuit_above_limit_without_cars_is_suspected() -> None:
     # 70 A on 63 A though nobody may draw: after 60 s the meter is suspected, and a newcomer gets 6 A at most.
-    site = make_site(right, lambda now: (70.0 if now > 100 else 10.0,) * 3, [Car()], 63.0)
+    site = make_site(right, lambda now: (70.0 if now > 100 else 10.0,) * 3, [CarModel()], 63.0)
     site.wait(120)
     assert "without all that the stations below may draw" in site.circuit_view("grid").meter_problem
     assert site.circuit_view("grid").overloads == 1
-    site.plug_in("C0", Car())
+    site.plug_in("C0", CarModel())
     site.wait(60)
     assert site.station("C0").draw_a <= FALLBACK_A

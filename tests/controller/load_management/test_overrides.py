@@ -6,11 +6,13 @@ from controller.load_management.events import EvseOverridden
 from controller.load_management.site_tree import CircuitNode, EvseNode
 from controller.model.observations import BackendLimit, EvseRef
 from controller.model.statements import Statement, StatementCode
-from tests.scenario.site_harness import Car, SiteHarness, StationModel
+from tests.scenario.site_harness import CarModel, SiteHarness, StationModel
 
 
 def test_overrides_paused_evse_gets_nothing_until_it_is_resumed() -> None:
-    site = SiteHarness((CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3),), [overridable("A", Car())])
+    site = SiteHarness(
+        (CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3),), [overridable("A", CarModel())]
+    )
     site.connect()
     site.wait(60)
     assert site.station("A").draw_a == 32.0
@@ -30,7 +32,9 @@ def test_overrides_paused_evse_gets_nothing_until_it_is_resumed() -> None:
 
 
 def test_overrides_pause_of_backend_ends_as_soon_as_it_is_cleared() -> None:
-    site = SiteHarness((CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3),), [overridable("A", Car())])
+    site = SiteHarness(
+        (CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3),), [overridable("A", CarModel())]
+    )
     site.connect()
     site.wait(60)
     assert site.station("A").draw_a == 32.0
@@ -48,13 +52,15 @@ def test_overrides_new_car_at_paused_evse_gets_nothing() -> None:
     site.connect()
     site.handle(EvseOverridden(ref=EvseRef("A", 1), limit_a=0.0, why=Statement(code=StatementCode.PAUSED)))
     site.wait(30)
-    site.plug_in("A", Car())
+    site.plug_in("A", CarModel())
     site.wait(60)
     assert site.station("A").energy_as == 0.0
 
 
 def test_overrides_manual_limit_is_followed_and_never_raises_share() -> None:
-    site = SiteHarness((CircuitNode(id="grid", parent=None, limit_a=(20.0,) * 3),), [overridable("A", Car())])
+    site = SiteHarness(
+        (CircuitNode(id="grid", parent=None, limit_a=(20.0,) * 3),), [overridable("A", CarModel())]
+    )
     site.connect()
     site.handle(
         EvseOverridden(
@@ -74,7 +80,7 @@ def test_overrides_manual_limit_is_followed_and_never_raises_share() -> None:
 
 def test_overrides_prioritized_evse_is_served_before_other() -> None:
     grid = CircuitNode(id="grid", parent=None, limit_a=(24.0,) * 3)
-    site = SiteHarness((grid,), [overridable("A", Car()), overridable("B", Car())])
+    site = SiteHarness((grid,), [overridable("A", CarModel()), overridable("B", CarModel())])
     site.handle(EvseOverridden(ref=EvseRef("B", 1), priority=10))
     site.connect()
     site.wait(300)
@@ -84,7 +90,7 @@ def test_overrides_prioritized_evse_is_served_before_other() -> None:
 
 def test_overrides_boosted_surplus_evse_charges_from_grid() -> None:
     grid = CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3, meter="grid")
-    station = overridable("A", Car(), surplus=True)
+    station = overridable("A", CarModel(), surplus=True)
     site = SiteHarness((grid,), [station], lambda now: (5.0, 5.0, 5.0))
     site.connect()
     site.wait(120)
@@ -94,7 +100,7 @@ def test_overrides_boosted_surplus_evse_charges_from_grid() -> None:
     assert station.draw_a == 32.0
 
 
-def overridable(name: str, car: Car | None, *, surplus: bool = False) -> StationModel:
+def overridable(name: str, car: CarModel | None, *, surplus: bool = False) -> StationModel:
     evse = EvseNode(
         ref=EvseRef(name, 1),
         circuit="grid",

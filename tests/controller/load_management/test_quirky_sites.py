@@ -29,7 +29,7 @@ from controller.load_management.site_tree import EvseNode, SiteTree
 from controller.load_management.site_view import EvseView
 from controller.model.observations import BackendLimit, DrawSeen, EvseRef, EvseState, Observation, StateSeen
 from controller.profiles.limit_profiles import LimitKind
-from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid, make_station
+from tests.scenario.site_harness import CarModel, SiteHarness, StationModel, make_grid, make_station
 
 WATTS = Quirk(name="takes W only", unit="W")
 NO_ZERO = Quirk(name="a pause harms it", zero="minimum")
@@ -57,7 +57,7 @@ class WattStation(StationModel):
         return super().limit_a(now) / (len(self.car.phases) if self.car else 1)
 
 
-def watts_site(limit_a: float, car: Car, building_a: float = 0.0) -> SiteHarness:
+def watts_site(limit_a: float, car: CarModel, building_a: float = 0.0) -> SiteHarness:
     plain = make_station("W")
     site = SiteHarness((make_grid(limit_a),), [WattStation(plain.evse, car)], lambda now: (building_a,) * 3)
     site.handle(QuirkSelected("W", WATTS))
@@ -71,32 +71,32 @@ def most_after_connecting(site: SiteHarness) -> float:
 
 
 def test_quirky_sites_car_on_three_phases_gets_share_in_watts() -> None:
-    site = watts_site(33.0, Car(32.0))
+    site = watts_site(33.0, CarModel(32.0))
     site.wait(600)
     assert site.station("W").draw_a >= 30
     assert most_after_connecting(site) <= 33
 
 
 def test_quirky_sites_car_on_one_phase_never_has_three_times_share() -> None:
-    site = watts_site(33.0, Car(32.0, (0,)), 8.0)
+    site = watts_site(33.0, CarModel(32.0, (0,)), 8.0)
     site.wait(600)
     assert 20 <= site.station("W").draw_a <= 24
     assert most_after_connecting(site) <= 33
 
 
 def test_quirky_sites_next_car_may_use_one_phase_again() -> None:
-    site = watts_site(33.0, Car(32.0), 8.0)
+    site = watts_site(33.0, CarModel(32.0), 8.0)
     site.wait(600)
     site.plug_in("W", None)
     site.wait(30)
-    site.plug_in("W", Car(32.0, (1,)))
+    site.plug_in("W", CarModel(32.0, (1,)))
     site.wait(600)
     assert site.station("W").draw_a >= 20
     assert most_after_connecting(site) <= 33
 
 
 def test_without_controller_no_car_takes_more_than_fallback_on_any_phase() -> None:
-    site = watts_site(33.0, Car(32.0, (0,)))
+    site = watts_site(33.0, CarModel(32.0, (0,)))
     site.wait(300)
     site.is_controlled = False
     site.wait(600)
@@ -104,7 +104,7 @@ def test_without_controller_no_car_takes_more_than_fallback_on_any_phase() -> No
 
 
 def test_quirky_sites_too_little_for_any_car_is_pause() -> None:
-    site = watts_site(24.0, Car(32.0, (0,)), 8.0)  # 15 A are free: 18 A may be what it takes
+    site = watts_site(24.0, CarModel(32.0, (0,)), 8.0)  # 15 A are free: 18 A may be what it takes
     site.wait(300)
     assert site.station("W").draw_a == 0
 
@@ -255,7 +255,9 @@ def test_watt_station_that_divides_limits_gets_watts_for_all_phases() -> None:
 
 
 def pair(quirk: Quirk, limit_a: float) -> SiteHarness:
-    site = SiteHarness((make_grid(limit_a),), [make_station("A", car=Car()), make_station("B", car=Car())])
+    site = SiteHarness(
+        (make_grid(limit_a),), [make_station("A", car=CarModel()), make_station("B", car=CarModel())]
+    )
     site.handle(QuirkSelected("A", quirk))
     site.connect()
     return site

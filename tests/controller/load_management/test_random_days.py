@@ -7,7 +7,7 @@ import random
 import pytest
 
 from controller.load_management.site_tree import PhaseAmps
-from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid, make_row, make_station
+from tests.scenario.site_harness import CarModel, SiteHarness, StationModel, make_grid, make_row, make_station
 
 CONNECTING_S = 40
 """At first the stations have no limit in them."""
@@ -16,9 +16,9 @@ CUT_S = 2 + 2 + 5 + 1
 """A step shows in the meter, the slowest station answers, the slowest car obeys, and one reading more."""
 
 
-def some_car(chance: random.Random) -> Car:
+def some_car(chance: random.Random) -> CarModel:
     phases = chance.choice([(0,), (0, 1), (0, 1, 2), (0, 1, 2)])
-    return Car(chance.choice([10.0, 16.0, 20.0, 32.0]), phases)
+    return CarModel(chance.choice([10.0, 16.0, 20.0, 32.0]), phases)
 
 
 def some_station(chance: random.Random, name: str, *, sun: bool) -> StationModel:

@@ -9,7 +9,7 @@ from controller.load_management.events import EvseOverridden, GroupLimit, SiteDi
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import BackendLimit, EvseRef
 from controller.model.statements import Statement, StatementCode
-from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_row, make_station
+from tests.scenario.site_harness import CarModel, SiteHarness, make_grid, make_row, make_station
 
 NOON = 1_700_000_000.0 - 1_700_000_000.0 % 86_400 + 12 * 3600
 """Noon of a day in UTC (POSIX s)."""
@@ -18,7 +18,7 @@ NOON = 1_700_000_000.0 - 1_700_000_000.0 % 86_400 + 12 * 3600
 def two_cars(
     limit_a: float, building: Callable[[float], PhaseAmps] = lambda now: (0.0, 0.0, 0.0)
 ) -> SiteHarness:
-    stations = [make_station(name, car=Car()) for name in "AB"]
+    stations = [make_station(name, car=CarModel()) for name in "AB"]
     return SiteHarness((make_grid(limit_a),), stations, building=building, utc=NOON)
 
 
@@ -41,7 +41,7 @@ def test_reason_of_share_is_the_phase_that_is_full() -> None:
 
 
 def test_reason_of_share_is_the_circuit_that_is_full() -> None:
-    stations = [make_station("A", "row", car=Car()), make_station("B", "row", car=Car())]
+    stations = [make_station("A", "row", car=CarModel()), make_station("B", "row", car=CarModel())]
     site = settled(SiteHarness((make_grid(100.0), make_row("row", 32.0)), stations))
     assert site.evse_view("A").reason == "row L1 full"
 
@@ -50,9 +50,9 @@ def test_reason_of_waiting_car_is_peak_of_building_with_its_time() -> None:
     def building(now: float) -> PhaseAmps:
         return (30.0, 0.0, 0.0) if 400 <= now < 430 else (2.0, 0.0, 0.0)
 
-    stations = [make_station("A", car=Car(10.0)), make_station("B")]
+    stations = [make_station("A", car=CarModel(10.0)), make_station("B")]
     site = settled(SiteHarness((make_grid(40.0),), stations, building=building, utc=NOON), 480)
-    site.plug_in("B", Car())
+    site.plug_in("B", CarModel())
     site.wait(60)
     waits = site.evse_view("B")
     assert waits.reason == (
@@ -69,14 +69,14 @@ def test_reason_in_full_phase_is_not_the_peak_of_building() -> None:
     def building(now: float) -> PhaseAmps:
         return (5.0, 0.0, 0.0) if 400 <= now < 430 else (2.0, 0.0, 0.0)
 
-    stations = [make_station(name, car=Car()) for name in "ABCDEFG"]
+    stations = [make_station(name, car=CarModel()) for name in "ABCDEFG"]
     site = settled(SiteHarness((make_grid(41.5),), stations, building, utc=NOON), 500)
     [waits] = [view for view in site.control.snapshots.take_view(site.now).evses if view.offered_a == 0]
     assert waits.reason == "no room for its minimum of 6 A, grid L1 full: waiting"
 
 
 def test_reason_under_dimming_names_source_and_end() -> None:
-    stations = [make_station("A", car=Car(), controllable=True)]
+    stations = [make_station("A", car=CarModel(), controllable=True)]
     site = settled(SiteHarness((make_grid(63.0),), stations, utc=NOON))
     why = Statement(code=StatementCode.DIMMED_UNTIL, name="dso", power_w=4200.0, time="12:30")
     site.handle(SiteDimmed(total_w=4200.0, why=why))
@@ -99,7 +99,9 @@ def test_reason_under_site_limit_of_backend_names_both() -> None:
 
 
 def test_reason_of_rest_is_the_rest() -> None:
-    site = SiteHarness((make_grid(11.0),), [make_station("A", car=Car()), make_station("B", car=Car())])
+    site = SiteHarness(
+        (make_grid(11.0),), [make_station("A", car=CarModel()), make_station("B", car=CarModel())]
+    )
     site.connect()
     seen: set[StatementCode] = set()
     for _ in range(2400):
@@ -118,7 +120,7 @@ def test_reason_of_order_names_person_and_end() -> None:
 
 def test_reason_of_circuit_is_not_that_of_another_with_like_name() -> None:
     # The site's limit is that of "grid", not that of the row whose name ends with it.
-    stations = [make_station("A", "my-grid", car=Car())]
+    stations = [make_station("A", "my-grid", car=CarModel())]
     row = make_row("my-grid", 16.0)
     site = settled(SiteHarness((make_grid(63.0), row), stations))
     site.handle(GroupLimit(40.0))

@@ -12,7 +12,7 @@ from controller.chargers.quirks import NO_QUIRK, Quirk
 from controller.load_management.events import QuirkSelected
 from controller.load_management.evse.learned_values import WHOLE_OFFERS, ChargerResponse
 from controller.load_management.site_tree import CircuitNode, PhaseAmps
-from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid, make_station
+from tests.scenario.site_harness import CarModel, SiteHarness, StationModel, make_grid, make_station
 
 WHOLE = replace(NO_QUIRK, decimals=0)
 
@@ -27,12 +27,12 @@ class Rounding(StationModel):
 
 
 def make_rounding(name: str, priority: int = 0) -> StationModel:
-    made = make_station(name, car=Car())
+    made = make_station(name, car=CarModel())
     return Rounding(evse=replace(made.evse, fallback_a=0.0, priority=priority), car=made.car)
 
 
 def make_exact(name: str) -> StationModel:
-    made = make_station(name, car=Car())
+    made = make_station(name, car=CarModel())
     made.evse = replace(made.evse, fallback_a=0.0)
     return made
 

@@ -21,7 +21,7 @@ from controller.model.observations import EvseState, NeedsSeen, StateSeen
 from controller.model.statements import Statement, StatementCode
 from tests.scenario.site_harness import (
     Building,
-    Car,
+    CarModel,
     SiteHarness,
     StationModel,
     good_state,
@@ -56,7 +56,7 @@ def car(
     """Return a station with a car; on a one-phase station the car uses that phase."""
     phases = how.get("phases", (0, 1, 2))
     used = tuple(range(len(phases))) if isinstance(phases, tuple) else (0, 1, 2)
-    found = make_station(name, car=Car(most_a, used), **how)  # type: ignore[arg-type]
+    found = make_station(name, car=CarModel(most_a, used), **how)  # type: ignore[arg-type]
     found.evse = replace(found.evse, priority=priority, fallback_a=fallback_a)
     return found
 
@@ -76,7 +76,7 @@ def idle_on(circuit: str, name: str, reaction_s: int) -> StationModel:
 def on_one_phase(name: str, phases: tuple[int, ...], **how: object) -> StationModel:
     """Return a three-phase station whose car uses its first phase alone."""
     found = car(name, phases=phases, **how)
-    found.car = Car(32.0, (0,))
+    found.car = CarModel(32.0, (0,))
     return found
 
 
@@ -88,7 +88,7 @@ def three_switchable_cars() -> list[StationModel]:
     ]
 
 
-class TaperedCar(Car):
+class TaperedCar(CarModel):
     """Draws 3 A: its battery is nearly full."""
 
     def draw_a(self, limit_a: float) -> float:
@@ -524,7 +524,7 @@ def test_scenes_full_cars_leave_the_whole_unbalance(unbalance_a: float, report_s
     site.connect()
     site.wait(500)
     for each in cars[1:]:
-        each.car = Car(max_a=0.0)
+        each.car = CarModel(max_a=0.0)
     site.wait(900)
     assert [each.draw_a for each in cars] == pytest.approx([unbalance_a, 0.0, 0.0], abs=0.5)
 
@@ -558,7 +558,7 @@ def test_scenes_last_digit_of_readings_takes_no_share(
     assert [each.draw_a for each in stations] == pytest.approx([share_a] * cars, abs=0.1)
 
 
-class WholeSteps(Car):
+class WholeSteps(CarModel):
     """Draws its offer in steps of so many A; 0: all of it."""
 
     def __init__(self, step_a: float) -> None:
@@ -715,7 +715,7 @@ def test_scenes_more_important_newcomer_takes_room_for_one_minimum() -> None:
     site.connect()
     site.wait(200)
     assert site.station("q").draw_a == pytest.approx(10.0, abs=TOLERANCE_A)
-    site.plug_in("p", Car())
+    site.plug_in("p", CarModel())
     site.wait(200)
     assert [site.station(name).draw_a for name in "qp"] == pytest.approx([0.0, 10.0], abs=TOLERANCE_A)
 
@@ -725,7 +725,7 @@ def test_scenes_car_that_must_leave_soon_is_admitted_first() -> None:
     site = SiteHarness((make_grid(11.0),), [car("a"), idle("b")])
     site.connect()
     site.wait(300)
-    site.plug_in("b", Car())
+    site.plug_in("b", CarModel())
     site.report("b", NeedsSeen(1, 3000.0, 1800.0))
     counted = Counted(site, "b")
     counted.wait(1800)
@@ -736,7 +736,7 @@ def test_scenes_car_alone_has_its_minimum_and_all_within_seconds() -> None:
     site = SiteHarness((make_grid(63.0),), [idle("a")], steady(1.0, 1.0, 1.0))
     site.connect()
     site.wait(30)
-    site.plug_in("a", Car())
+    site.plug_in("a", CarModel())
     site.wait(8)
     assert site.station("a").draw_a >= 30.0
 
@@ -753,7 +753,7 @@ def test_scenes_cables_without_transaction_leave_room_to_cars() -> None:
     assert [site.station(name).draw_a for name in "ab"] == pytest.approx([32.0] * 2, abs=TOLERANCE_A)
 
 
-class LateStarter(Car):
+class LateStarter(CarModel):
     """Starts with 10 A or more, and charges on with 6 A."""
 
     has_started = False
@@ -851,7 +851,7 @@ def test_scenes_less_important_car_that_does_not_start_gets_room_once() -> None:
     assert site.station("z").draw_a >= 6.0
 
 
-class NeedyCar(Car):
+class NeedyCar(CarModel):
     """Draws nothing below the current that it needs all the time."""
 
     def __init__(self, needed_a: float) -> None:
@@ -873,7 +873,7 @@ def test_scenes_car_that_needs_ten_amperes_keeps_charging(limit_a: float, others
     site.wait(100)
     assert site.station("a").draw_a >= 10.0
     for name in "bcd":
-        site.plug_in(name, Car())
+        site.plug_in(name, CarModel())
     site.wait(400)
     counted = Counted(site, "a")
     counted.wait(800)
@@ -882,7 +882,7 @@ def test_scenes_car_that_needs_ten_amperes_keeps_charging(limit_a: float, others
     assert [site.station(name).draw_a for name in "bcd"] == pytest.approx([others_a] * 3, abs=0.7)
 
 
-class Overdrawing(Car):
+class Overdrawing(CarModel):
     """Draws a little more than it is offered."""
 
     def draw_a(self, limit_a: float) -> float:
@@ -934,7 +934,7 @@ def test_scenes_arrivals_at_full_unmetered_row_stay_within_it(newcomers: int, re
     site.connect()
     site.wait(300)
     for each in arriving:
-        site.plug_in(each.ref.station, Car())
+        site.plug_in(each.ref.station, CarModel())
     del site.row_flowed["row"][:]
     site.wait(700)
     assert site.seconds_over("row", 63.0) == 0

@@ -16,7 +16,7 @@ from tests.controller.load_management.test_meter_faults import (
     FaultyMeter,
     right,
 )
-from tests.scenario.site_harness import Building, Car, SiteHarness, StationModel, make_grid, make_station
+from tests.scenario.site_harness import Building, CarModel, SiteHarness, StationModel, make_grid, make_station
 
 
 class StayingStation(StationModel):
@@ -30,7 +30,7 @@ class StayingStation(StationModel):
 
 
 @dataclass
-class FillingCar(Car):
+class FillingCar(CarModel):
     """Car that takes nothing once it is full."""
 
     is_full: bool = False
@@ -44,7 +44,7 @@ def flat(amps: float) -> Building:
 
 
 def make_site(
-    cars: list[Car],
+    cars: list[CarModel],
     limit_a: float,
     building: Building,
     report_s: int,
@@ -70,7 +70,7 @@ def make_site(
 @pytest.mark.parametrize("full_at_s", [1700, 1800, 1850])
 def test_full_car_of_seldom_reports_costs_others_minutes(report_s: int, full_at_s: int) -> None:
     # 16 A less flow, which the last report still shows: 3 A of the building seem to be 13 A of feed-in.
-    cars = [FillingCar(16.0), Car(16.0), Car(16.0)]
+    cars = [FillingCar(16.0), CarModel(16.0), CarModel(16.0)]
     site = make_site([*cars], 63.0, flat(3.0), report_s)
     site.wait(full_at_s - round(site.now))
     cars[0].is_full = True
@@ -87,7 +87,7 @@ def test_load_from_before_cars_ends_once_limits_have_proven_meter(report_s: int)
     # The cars share 14.5 A while the building takes 19.5 of 35 A: no step is large enough to be reported as
     # one. Then it takes 4 A, and the cars 15 A each.
     site = make_site(
-        [Car(16.0), Car(16.0)],
+        [CarModel(16.0), CarModel(16.0)],
         35.0,
         lambda now: (19.5 if now < 1500 else 4.0,) * 3,
         report_s,

@@ -27,7 +27,7 @@ from controller.profiles.limit_profiles import LimitKind
 from drivers.reading import MeterState, Quality, Reading
 from tests.scenario.site_harness import (
     GRID_METER,
-    Car,
+    CarModel,
     SiteHarness,
     good_state,
     make_grid,
@@ -44,7 +44,14 @@ ROTATIONS = [(0, 1, 2), (1, 2, 0), (2, 0, 1)]
 def depot(building: PhaseAmps | None = None) -> SiteHarness:
     """Twelve stations in two rows, cars of one, two and three phases, a building with steps."""
     circuits = (make_grid(125.0), make_row("a", 63.0), make_row("b", 63.0))
-    cars = [Car(32.0), Car(16.0), Car(32.0, ONE_PHASE), Car(16.0, TWO_PHASES), Car(20.0), Car(32.0)]
+    cars = [
+        CarModel(32.0),
+        CarModel(16.0),
+        CarModel(32.0, ONE_PHASE),
+        CarModel(16.0, TWO_PHASES),
+        CarModel(20.0),
+        CarModel(32.0),
+    ]
     stations = [
         make_station(f"S{i:02}", "a" if i < 6 else "b", phases=ROTATIONS[i % 3], car=cars[i % 6])
         for i in range(12)
@@ -98,7 +105,7 @@ def test_nothing_changes_while_nothing_happens() -> None:
 
 def two_rows_of_one(**how: float) -> SiteHarness:
     return SiteHarness(
-        (make_grid(40.0),), [make_station("A", car=Car(), **how), make_station("B", car=Car())]
+        (make_grid(40.0),), [make_station("A", car=CarModel(), **how), make_station("B", car=CarModel())]
     )
 
 
@@ -127,7 +134,7 @@ def test_site_control_meter_without_readings_counts_as_dead() -> None:
 
 def test_site_control_offline_station_keeps_current_until_lease_end() -> None:
     site = SiteHarness(
-        (make_grid(40.0, meter=None),), [make_station("A", car=Car()), make_station("B", car=Car())]
+        (make_grid(40.0, meter=None),), [make_station("A", car=CarModel()), make_station("B", car=CarModel())]
     )
     site.connect()
     site.wait(120)
@@ -145,7 +152,7 @@ def test_site_control_offline_station_keeps_current_until_lease_end() -> None:
 
 
 def test_site_control_unknown_station_is_reserved_maximum() -> None:
-    site = SiteHarness((make_grid(40.0, meter=None),), [make_station("A"), make_station("B", car=Car())])
+    site = SiteHarness((make_grid(40.0, meter=None),), [make_station("A"), make_station("B", car=CarModel())])
     site.connect("B")
     site.wait(240)
     assert site.evse_view("B").offered_a == 7.0
@@ -189,7 +196,7 @@ def test_site_control_that_stops_leaves_fallbacks_within_limit() -> None:
 
 
 def test_more_cars_than_minima_take_turns() -> None:
-    site = SiteHarness((make_grid(20.0),), [make_station(f"S{i}", car=Car()) for i in range(5)])
+    site = SiteHarness((make_grid(20.0),), [make_station(f"S{i}", car=CarModel()) for i in range(5)])
     site.connect()
     site.wait(4 * 3600)
     energies = [s.energy_as for s in site.stations.values()]
@@ -199,7 +206,9 @@ def test_more_cars_than_minima_take_turns() -> None:
 
 
 def test_site_control_waiting_evse_has_a_reason() -> None:
-    site = SiteHarness((make_grid(11.0),), [make_station("A", car=Car()), make_station("B", car=Car())])
+    site = SiteHarness(
+        (make_grid(11.0),), [make_station("A", car=CarModel()), make_station("B", car=CarModel())]
+    )
     site.connect()
     site.wait(300)
     assert {s.limit_a(site.now) for s in site.stations.values()} == {0.0, 10.0}
@@ -208,11 +217,11 @@ def test_site_control_waiting_evse_has_a_reason() -> None:
 
 
 def test_site_control_newcomer_charges_when_turn_is_over() -> None:
-    stations = [make_station("A", car=Car()), make_station("B", car=Car()), make_station("C")]
+    stations = [make_station("A", car=CarModel()), make_station("B", car=CarModel()), make_station("C")]
     site = SiteHarness((make_grid(14.0),), stations, settings=SiteSettings(rotation_s=600.0))
     site.connect()
     site.wait(650)
-    site.plug_in("C", Car())
+    site.plug_in("C", CarModel())
     site.wait(30)
     assert site.evse_view("C").offered_a >= 6.0
     assert site.station("C").draw_a >= 6.0
@@ -221,7 +230,7 @@ def test_site_control_newcomer_charges_when_turn_is_over() -> None:
 @pytest.mark.parametrize("report_s", [0, 10])
 def test_site_control_turns_change_where_margin_fits_one_more(report_s: int) -> None:
     """23 A for six cars: three charge with 7.6 A, and the minima of four fit into the margin of 1 A."""
-    stations = [make_station(name, car=Car(16.0), report_s=report_s) for name in "ABCDEF"]
+    stations = [make_station(name, car=CarModel(16.0), report_s=report_s) for name in "ABCDEF"]
     site = SiteHarness((make_grid(25.0),), stations, lambda now: (1.0, 1.0, 1.0))
     site.connect()
     site.wait(7200)
@@ -233,13 +242,16 @@ def test_site_control_turns_change_where_margin_fits_one_more(report_s: int) -> 
 
 
 def test_site_control_one_phase_car_gives_back_phases_that_it_does_not_use() -> None:
-    cars = [make_station("A", car=Car(32.0, ONE_PHASE)), make_station("B", car=Car(32.0), phases=(1, 2, 0))]
+    cars = [
+        make_station("A", car=CarModel(32.0, ONE_PHASE)),
+        make_station("B", car=CarModel(32.0), phases=(1, 2, 0)),
+    ]
     site = SiteHarness((make_grid(40.0), make_row("a", 40.0)), cars)
     site.connect()
     site.wait(300)
     assert site.evse_view("A").offered_a == 19.5
     assert site.evse_view("A").drawn_a == (19.5, 0.0, 0.0)
-    site.plug_in("B", Car(32.0, ONE_PHASE))
+    site.plug_in("B", CarModel(32.0, ONE_PHASE))
     site.wait(300)
     assert site.evse_view("A").offered_a == site.evse_view("B").offered_a == 32.0
 
@@ -251,11 +263,14 @@ def test_site_control_waiting_car_shows_its_phases(
     car_phases: tuple[int, ...], shares_a: list[float]
 ) -> None:
     # L1 has room for two minima. C's station has its own L1 on L2, where nobody charges.
-    cars = [make_station("A", car=Car(32.0, ONE_PHASE)), make_station("B", car=Car(32.0, ONE_PHASE))]
+    cars = [
+        make_station("A", car=CarModel(32.0, ONE_PHASE)),
+        make_station("B", car=CarModel(32.0, ONE_PHASE)),
+    ]
     site = SiteHarness((make_grid(14.0),), [*cars, make_station("C", phases=(1, 2, 0))])
     site.connect()
     site.wait(1000)
-    site.plug_in("C", Car(32.0, car_phases))
+    site.plug_in("C", CarModel(32.0, car_phases))
     site.wait(100)
     assert site.evse_view("C").offered_a == 0.0
     site.wait(600)
@@ -267,11 +282,11 @@ def test_site_control_waiting_car_shows_its_phases(
 
 
 def test_site_control_evse_that_is_removed_while_it_goes_first() -> None:
-    cars = [make_station(name, car=Car(32.0, ONE_PHASE)) for name in "AB"]
+    cars = [make_station(name, car=CarModel(32.0, ONE_PHASE)) for name in "AB"]
     site = SiteHarness((make_grid(14.0),), [*cars, make_station("C", phases=(1, 2, 0))])
     site.connect()
     site.wait(1000)
-    site.plug_in("C", Car(32.0, ONE_PHASE))
+    site.plug_in("C", CarModel(32.0, ONE_PHASE))
     site.wait(135)
     assert min(site.evse_view(name).offered_a for name in "AB") == 0.0  # one has stopped for C
     site.replace_site(msgspec.structs.replace(site.site, evses=site.site.evses[:2]), SiteSettings())
@@ -280,7 +295,9 @@ def test_site_control_evse_that_is_removed_while_it_goes_first() -> None:
 
 
 def test_site_control_rest_of_a_small_car_goes_to_the_others() -> None:
-    site = SiteHarness((make_grid(40.0),), [make_station("A", car=Car(10.0)), make_station("B", car=Car())])
+    site = SiteHarness(
+        (make_grid(40.0),), [make_station("A", car=CarModel(10.0)), make_station("B", car=CarModel())]
+    )
     site.connect()
     site.wait(300)
     assert site.evse_view("A").offered_a == 12.0
@@ -289,7 +306,7 @@ def test_site_control_rest_of_a_small_car_goes_to_the_others() -> None:
 
 
 def test_site_control_evse_without_car_reserves_nothing() -> None:
-    site = SiteHarness((make_grid(40.0),), [make_station("A"), make_station("B", car=Car())])
+    site = SiteHarness((make_grid(40.0),), [make_station("A"), make_station("B", car=CarModel())])
     site.connect()
     site.wait(600)
     assert site.evse_view("A").reason == "no car"
@@ -328,7 +345,7 @@ def test_site_control_station_without_reports_is_served_steadily() -> None:
 def test_overload_is_cut_where_reports_show_that_current_flows(silent: str) -> None:
     # The car of the silent station draws 10 of its 22 A: to cut it to 10 A would help nothing.
     reporting = "AB".replace(silent, "")
-    cars = {silent: Car(10.0), reporting: Car(32.0)}
+    cars = {silent: CarModel(10.0), reporting: CarModel(32.0)}
     stations = [make_station(each, car=cars[each], report_s=0 if each == silent else 10) for each in "AB"]
     site = SiteHarness((make_grid(45.0),), stations, lambda now: (20.0 if now > 600 else 0.0,) * 3)
     site.connect()
@@ -365,7 +382,7 @@ def test_site_control_overload_is_cut_in_one_urgent_pass() -> None:
     load = [10.0]
     site = SiteHarness(
         (make_grid(63.0),),
-        [make_station(f"S{i}", car=Car()) for i in range(4)],
+        [make_station(f"S{i}", car=CarModel()) for i in range(4)],
         lambda now: (load[0], 5.0, 5.0),
     )
     site.connect()
@@ -381,7 +398,7 @@ def test_overload_that_lasts_while_cars_react_is_not_cut_twice() -> None:
     load = [10.0]
     site = SiteHarness(
         (make_grid(63.0),),
-        [make_station(f"S{i}", car=Car()) for i in range(4)],
+        [make_station(f"S{i}", car=CarModel()) for i in range(4)],
         lambda now: (load[0], 5.0, 5.0),
     )
     site.connect()
@@ -425,13 +442,13 @@ def test_site_control_view_adds_up() -> None:
 
 
 def test_site_control_rise_waits_until_another_has_left_the_room() -> None:
-    slow = make_station("A", max_a=18.0, car=Car(), answer_s=20.0)
+    slow = make_station("A", max_a=18.0, car=CarModel(), answer_s=20.0)
     site = SiteHarness((make_grid(36.0, meter=None),), [slow, make_station("B"), make_station("C")])
     site.connect()
     site.wait(180)
     assert site.evse_view("A").offered_a == 18.0
-    site.plug_in("B", Car())
-    site.plug_in("C", Car())
+    site.plug_in("B", CarModel())
+    site.plug_in("C", CarModel())
     statements = set()
     for _ in range(20 + 5):  # until A has answered, and its car has obeyed
         site.step()
@@ -453,7 +470,7 @@ def test_site_control_meter_fault_lowers_limits_at_once() -> None:
 
 
 def test_site_control_refused_cut_is_compensated_at_once() -> None:
-    stations = [make_station("A", car=Car()), make_station("B", car=Car()), make_station("C")]
+    stations = [make_station("A", car=CarModel()), make_station("B", car=CarModel()), make_station("C")]
     site = SiteHarness((make_grid(40.0, meter=None),), stations)
     site.connect()
     site.wait(121)
@@ -469,7 +486,7 @@ def test_site_control_refused_cut_is_compensated_at_once() -> None:
 
 
 def test_unmetered_station_that_reports_nothing_is_not_held_back() -> None:
-    site = SiteHarness((make_grid(40.0, meter=None),), [make_station("A", car=Car(), report_s=0)])
+    site = SiteHarness((make_grid(40.0, meter=None),), [make_station("A", car=CarModel(), report_s=0)])
     site.connect()
     site.wait(300)
     assert site.evse_view("A").offered_a == 32.0
@@ -477,7 +494,7 @@ def test_unmetered_station_that_reports_nothing_is_not_held_back() -> None:
 
 def test_site_control_circuit_keeps_own_margin_free() -> None:
     site = SiteHarness(
-        (make_grid(63.0, margin_a=10.0),), [make_station(f"S{i}", car=Car()) for i in range(4)]
+        (make_grid(63.0, margin_a=10.0),), [make_station(f"S{i}", car=CarModel()) for i in range(4)]
     )
     site.connect()
     site.wait(300)
@@ -487,7 +504,9 @@ def test_site_control_circuit_keeps_own_margin_free() -> None:
 
 def test_backend_s_limit_on_whole_site_holds_until_it_is_lifted() -> None:
     site = SiteHarness(
-        (make_grid(63.0),), [make_station(f"S{i}", car=Car()) for i in range(4)], lambda now: (5.0, 5.0, 5.0)
+        (make_grid(63.0),),
+        [make_station(f"S{i}", car=CarModel()) for i in range(4)],
+        lambda now: (5.0, 5.0, 5.0),
     )
     site.connect()
     site.wait(200)
@@ -528,7 +547,9 @@ def test_quirk_selected_again_makes_no_pass() -> None:
 
 def test_limit_lowered_and_raised_while_site_runs_holds_at_once() -> None:
     site = SiteHarness(
-        (make_grid(63.0),), [make_station(f"S{i}", car=Car()) for i in range(3)], lambda now: (5.0, 5.0, 5.0)
+        (make_grid(63.0),),
+        [make_station(f"S{i}", car=CarModel()) for i in range(3)],
+        lambda now: (5.0, 5.0, 5.0),
     )
     site.connect()
     site.wait(200)
@@ -546,7 +567,7 @@ def test_limit_lowered_and_raised_while_site_runs_holds_at_once() -> None:
 
 def test_priority_raised_while_site_runs_decides_next_pass() -> None:
     site = SiteHarness(
-        (make_grid(40.0),), [make_station(f"S{i}", car=Car()) for i in range(2)], lambda now: (0.0,) * 3
+        (make_grid(40.0),), [make_station(f"S{i}", car=CarModel()) for i in range(2)], lambda now: (0.0,) * 3
     )
     site.connect()
     site.wait(200)
@@ -561,14 +582,14 @@ def test_priority_raised_while_site_runs_decides_next_pass() -> None:
 
 
 def test_station_added_while_site_runs_is_booked_before_it_connects() -> None:
-    site = SiteHarness((make_grid(43.0, None),), [make_station("S0", car=Car())])
+    site = SiteHarness((make_grid(43.0, None),), [make_station("S0", car=CarModel())])
     site.connect()
     site.wait(200)
     assert site.evse_view("S0").offered_a == 32.0
     site.add_station(make_station("S1"))
     assert site.evse_view("S0").offered_a <= 43.0 - 32.0
     site.wait(20)
-    site.plug_in("S1", Car())  # it draws its maximum before it connects
+    site.plug_in("S1", CarModel())  # it draws its maximum before it connects
     site.wait(20)
     site.connect("S1")
     site.wait(400)
@@ -578,7 +599,9 @@ def test_station_added_while_site_runs_is_booked_before_it_connects() -> None:
 
 
 def test_limits_of_before_station_was_added_are_answered_by_their_evse() -> None:
-    site = SiteHarness((make_grid(200.0),), [make_station("S0", car=Car()), make_station("S1", car=Car())])
+    site = SiteHarness(
+        (make_grid(200.0),), [make_station("S0", car=CarModel()), make_station("S1", car=CarModel())]
+    )
     site.connect("S0")  # its first limits are not answered yet
     site.add_station(make_station("S2"))
     site.wait(200)
@@ -595,7 +618,7 @@ def test_site_in_other_tree_cannot_replace_running_one() -> None:
 
 
 def test_station_removed_while_site_runs_frees_its_current() -> None:
-    stations = [make_station(f"S{i}", car=Car()) for i in range(3)]
+    stations = [make_station(f"S{i}", car=CarModel()) for i in range(3)]
     site = SiteHarness((make_grid(48.0, None),), stations)
     site.connect()
     site.wait(200)
@@ -613,8 +636,8 @@ def test_station_removed_while_site_runs_frees_its_current() -> None:
 
 def test_evse_moved_and_changed_while_site_runs_keeps_every_limit() -> None:
     circuits = (make_grid(80.0, None), make_row("a", 40.0), make_row("b", 40.0))
-    stations = [make_station(f"S{i}", "a", car=Car()) for i in range(2)]
-    site = SiteHarness(circuits, [*stations, make_station("S2", "b", car=Car())])
+    stations = [make_station(f"S{i}", "a", car=CarModel()) for i in range(2)]
+    site = SiteHarness(circuits, [*stations, make_station("S2", "b", car=CarModel())])
     site.connect()
     site.wait(200)
     tree, replace = site.control._model.site, msgspec.structs.replace
@@ -632,7 +655,7 @@ def test_evse_moved_and_changed_while_site_runs_keeps_every_limit() -> None:
 
 def test_lowered_limit_of_metered_circuit_is_obeyed_in_the_same_moment() -> None:
     site = SiteHarness(
-        (make_grid(63.0),), [make_station(f"S{i}", car=Car()) for i in range(3)], busy_building
+        (make_grid(63.0),), [make_station(f"S{i}", car=CarModel()) for i in range(3)], busy_building
     )
     site.connect()
     site.wait(200)
@@ -655,7 +678,7 @@ def test_fuse_changed_while_site_runs_decides_on_surge(before: Fuse, after: Fuse
     def building(now: float) -> tuple[float, float, float]:
         return (36.0 if 300 <= now < 301 else 10.0,) * 3
 
-    site = SiteHarness((make_grid(63.0, fuse=before),), [make_station("S0", car=Car())], building)
+    site = SiteHarness((make_grid(63.0, fuse=before),), [make_station("S0", car=CarModel())], building)
     site.connect()
     site.wait(200)
     site.replace_site(replace_root(site.site, fuse=after), SiteSettings())
@@ -664,7 +687,7 @@ def test_fuse_changed_while_site_runs_decides_on_surge(before: Fuse, after: Fuse
 
 
 def test_circuit_added_while_site_runs_limits_evses_that_move_to_it() -> None:
-    site = SiteHarness((make_grid(100.0, None),), [make_station(f"S{i}", car=Car()) for i in range(3)])
+    site = SiteHarness((make_grid(100.0, None),), [make_station(f"S{i}", car=CarModel()) for i in range(3)])
     site.connect()
     site.wait(200)
     tree, replace = site.site, msgspec.structs.replace
@@ -685,7 +708,7 @@ def test_circuit_added_while_site_runs_limits_evses_that_move_to_it() -> None:
 
 def test_meter_added_while_site_runs_stops_no_car_before_its_reading() -> None:
     site = SiteHarness(
-        (make_grid(63.0, None, base_load_a=30.0),), [make_station("S0", car=Car())], busy_building
+        (make_grid(63.0, None, base_load_a=30.0),), [make_station("S0", car=CarModel())], busy_building
     )
     site.connect()
     site.wait(100)
@@ -699,7 +722,7 @@ def test_meter_added_while_site_runs_stops_no_car_before_its_reading() -> None:
 
 def test_meter_added_without_reading_leads_to_fallback() -> None:
     site = SiteHarness(
-        (make_grid(63.0, None, base_load_a=30.0),), [make_station("S0", car=Car())], busy_building
+        (make_grid(63.0, None, base_load_a=30.0),), [make_station("S0", car=CarModel())], busy_building
     )
     site.connect()
     site.wait(100)
@@ -710,7 +733,7 @@ def test_meter_added_without_reading_leads_to_fallback() -> None:
 
 
 def test_meter_with_another_meaning_is_planned_at_worst_until_it_is_read() -> None:
-    site = SiteHarness((make_grid(63.0),), [make_station("S0", car=Car())], busy_building)
+    site = SiteHarness((make_grid(63.0),), [make_station("S0", car=CarModel())], busy_building)
     site.connect()
     site.wait(1000)
     assert site.evse_view("S0").offered_a == 32.0
@@ -723,7 +746,9 @@ def test_meter_with_another_meaning_is_planned_at_worst_until_it_is_read() -> No
 
 
 def test_meter_removed_while_site_runs_leaves_declared_base_load() -> None:
-    site = SiteHarness((make_grid(63.0, base_load_a=40.0),), [make_station("S0", car=Car())], busy_building)
+    site = SiteHarness(
+        (make_grid(63.0, base_load_a=40.0),), [make_station("S0", car=CarModel())], busy_building
+    )
     site.connect()
     site.wait(200)
     assert site.evse_view("S0").offered_a == 32.0
@@ -746,7 +771,7 @@ def replace_limit(site: SiteTree, limit_a: float) -> SiteTree:
 
 
 def test_circuit_view_without_cars_reserves_nothing() -> None:
-    site = SiteHarness((make_grid(40.0, meter=None),), [make_station("A", car=Car()), make_station("B")])
+    site = SiteHarness((make_grid(40.0, meter=None),), [make_station("A", car=CarModel()), make_station("B")])
     site.connect()
     site.wait(121)
     both = site.circuit_view("grid")
@@ -761,7 +786,7 @@ def test_circuit_view_without_cars_reserves_nothing() -> None:
 def test_snapshot_of_named_evses_shows_them_as_whole_one_does() -> None:
     site = SiteHarness((make_grid(48.0, None),), [make_station(name) for name in "ABC"])
     site.connect("A", "B")
-    site.plug_in("A", Car(10.0))
+    site.plug_in("A", CarModel(10.0))
     site.wait(60)
     snapshots, refs = site.control.snapshots, [EvseRef(name, 1) for name in "ACX"]
     whole = {each.ref: each for each in snapshots.take_view(site.now).evses}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from controller.load_management.site_tree import PhaseAmps
-from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid, make_station
+from tests.scenario.site_harness import CarModel, SiteHarness, StationModel, make_grid, make_station
 
 LIMIT_A = 100.0
 
@@ -23,12 +23,12 @@ def make_site(
     site = SiteHarness((make_grid(LIMIT_A, margin_a=8.0),), stations, building)
     site.meter_delay_s = 1
     for station in stations:
-        station.car = None if apart_s else Car()
+        station.car = None if apart_s else CarModel()
     site.connect()
     for second in range(wait_s):
         number, rest = divmod(second, max(1, apart_s))
         if apart_s and not rest and number < len(stations):
-            site.plug_in(stations[number].evse.ref.station, Car())
+            site.plug_in(stations[number].evse.ref.station, CarModel())
         site.step()
     return site
 

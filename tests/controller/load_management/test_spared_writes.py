@@ -10,14 +10,14 @@ import pytest
 from controller.load_management.events import SetLimit
 from controller.load_management.evse.evse_offer import EvseOffer
 from controller.load_management.site_tree import PhaseAmps
-from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
+from tests.scenario.site_harness import CarModel, SiteHarness, make_grid, make_station
 
 NAMES = tuple(f"S{index}" for index in range(6))
 
 
 def make_row_of_six(building: Callable[[float], PhaseAmps]) -> SiteHarness:
     """Return a site of six cars that share 100 A for ten minutes."""
-    site = SiteHarness((make_grid(100.0),), [make_station(name, car=Car()) for name in NAMES], building)
+    site = SiteHarness((make_grid(100.0),), [make_station(name, car=CarModel()) for name in NAMES], building)
     site.connect()
     site.wait(600)
     return site
@@ -71,12 +71,12 @@ def test_spared_writes_room_goes_to_few_and_is_levelled() -> None:
 @pytest.mark.parametrize("reaction_s", [3, 5])
 def test_spared_writes_room_for_newcomer_is_freed_once(limit_a: float, cars: int, reaction_s: int) -> None:
     # One car, or two where one has less than 6 A to give, come down; the others follow by their renewals.
-    stations = [make_station(f"S{index}", car=Car(), reaction_s=reaction_s) for index in range(cars)]
+    stations = [make_station(f"S{index}", car=CarModel(), reaction_s=reaction_s) for index in range(cars)]
     site = SiteHarness((make_grid(limit_a, meter=None),), [*stations, make_station("Z")])
     site.connect()
     site.wait(180)
     before = {name: site.evse_view(name).offered_a for name in (each.ref.station for each in stations)}
-    site.plug_in("Z", Car())
+    site.plug_in("Z", CarModel())
     site.wait(9)
     cut = [name for name, amps in before.items() if site.evse_view(name).offered_a < amps - 0.5]
     assert len(cut) == (2 if cars == 5 else 1)
@@ -93,11 +93,11 @@ def test_spared_writes_steady_site_renews_only() -> None:
 
 
 def test_spared_writes_wide_difference_is_levelled_before_renewal() -> None:
-    site = SiteHarness((make_grid(41.0),), [make_station("A", car=Car()), make_station("B")])
+    site = SiteHarness((make_grid(41.0),), [make_station("A", car=CarModel()), make_station("B")])
     site.connect()
     site.wait(300)
     assert site.evse_view("A").offered_a == 32.0
-    site.plug_in("B", Car())
+    site.plug_in("B", CarModel())
     site.wait(90)
     assert site.evse_view("B").offered_a >= 13.0
 
@@ -140,7 +140,7 @@ def test_spared_writes_other_full_phase_is_named_unasked(monkeypatch: pytest.Mon
 
 def test_spared_writes_waiting_cars_name_other_full_phase_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     load_a = (2.0, 4.0, 2.0)
-    stations = [make_station(name, car=Car(), fallback_a=0.0) for name in NAMES]
+    stations = [make_station(name, car=CarModel(), fallback_a=0.0) for name in NAMES]
     site = SiteHarness((make_grid(21.0),), stations, lambda now: load_a)
     site.connect()
     site.wait(360)  # room for two
@@ -163,7 +163,9 @@ def test_spared_writes_cars_that_wait_for_tests_of_others_are_not_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = [f"S{number}" for number in range(12)]
-    site = SiteHarness((make_grid(200.0),), [make_station(name, car=Car(), report_s=0) for name in names])
+    site = SiteHarness(
+        (make_grid(200.0),), [make_station(name, car=CarModel(), report_s=0) for name in names]
+    )
     site.connect()
     site.wait(100)
     asked, before = count_asked(monkeypatch), leases(site)

@@ -6,7 +6,7 @@ import pytest
 
 from controller.load_management.evse.evse_model import AUTHORIZE_S
 from controller.model.observations import EvseState, StateSeen, TransactionSeen
-from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid, make_station
+from tests.scenario.site_harness import CarModel, SiteHarness, StationModel, make_grid, make_station
 
 CARS, CABLES = ("A", "B"), tuple(f"C{number}" for number in range(8))
 
@@ -21,7 +21,7 @@ class SilentStation(StationModel):
 def make_site(meter: str | None) -> SiteHarness:
     stations = []
     for name in (*CARS, *CABLES):
-        model = make_station(name, car=Car() if name in CARS else None, report_s=0)
+        model = make_station(name, car=CarModel() if name in CARS else None, report_s=0)
         stations.append(SilentStation(evse=model.evse, car=model.car, report_s=0))
     site = SiteHarness((make_grid(79, meter),), stations)
     site.connect(*CARS)
@@ -50,7 +50,7 @@ def test_waiting_cable_that_is_authorized_gets_its_share(meter: str | None) -> N
     """78 A for three cars: 26 A each."""
     site = make_site(meter)
     site.wait(900)
-    site.station("C0").car = Car()
+    site.station("C0").car = CarModel()
     site.report("C0", TransactionSeen(1, True, "C0"))
     site.wait(120)
     for name in (*CARS, "C0"):

@@ -15,7 +15,7 @@ from controller.model.observations import (
     TransactionSeen,
 )
 from tests.controller.load_management.test_scenes import TOLERANCE_A, Counted, car, steady
-from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid, make_row
+from tests.scenario.site_harness import CarModel, SiteHarness, StationModel, make_grid, make_row
 
 ENDED = (EvseState.AVAILABLE, EvseState.FINISHING)
 
@@ -166,7 +166,7 @@ def test_cars_charge_beside_reports_of_no_current_of_several_stations(
     # They would start and stop together, so that each hides what the meter shows of the others.
     stations = [car(f"c{number}", report_s=report_s) for number in range(wrong + others)]
     for place in range(wrong):
-        stations[place] = ZeroStation(evse=stations[place].evse, car=Car(32.0, used), report_s=report_s)
+        stations[place] = ZeroStation(evse=stations[place].evse, car=CarModel(32.0, used), report_s=report_s)
     site = SiteHarness((make_grid(40.0),), stations)
     site.connect()
     site.wait(300 * wrong)  # they are tested one by one
@@ -174,7 +174,7 @@ def test_cars_charge_beside_reports_of_no_current_of_several_stations(
     assert site.seconds_over("grid", 40.0) == 0
 
 
-class IdleCar(Car):
+class IdleCar(CarModel):
     """Car that takes nothing."""
 
     def draw_a(self, _limit_a: float) -> float:
@@ -218,6 +218,6 @@ def test_true_end_of_a_session_leaves_the_room_to_others(is_reported: bool) -> N
         site.station("a").car = None
     site.wait(300)
     assert site.station("b").draw_a == pytest.approx(29.0, abs=TOLERANCE_A)
-    site.plug_in("a", Car())
+    site.plug_in("a", CarModel())
     site.wait(400)
     assert site.station("a").draw_a == pytest.approx(14.5, abs=TOLERANCE_A)

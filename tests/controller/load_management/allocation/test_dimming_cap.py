@@ -9,7 +9,7 @@ from controller.load_management.allocation.dimming_cap import VOLTAGE_HELD_S, Di
 from controller.load_management.events import SiteDimmed
 from controller.model.observations import BackendLimit, EvseRef, ProfilesTouched
 from controller.model.statements import Statement, StatementCode
-from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid, make_station
+from tests.scenario.site_harness import CarModel, SiteHarness, StationModel, make_grid, make_station
 
 VOLT = 230.0
 STATEMENT = Statement(code=StatementCode.DIMMED_UNTIL, name="dso", power_w=4200.0, time="14:45")
@@ -17,7 +17,7 @@ WHY = "dimmed by dso to 4.2 kW until 14:45"
 CHARGING_S = 60
 FOLLOWS_S = 1 + 3 + 1
 """The answer, the car, and one for the steps of a second."""
-CARS = [Car(32.0), Car(16.0), Car(32.0, (0,)), Car(16.0, (0, 1))]
+CARS = [CarModel(32.0), CarModel(16.0), CarModel(32.0, (0,)), CarModel(16.0, (0, 1))]
 ROTATIONS = [(0, 1, 2), (1, 2, 0), (2, 0, 1)]
 
 
@@ -100,7 +100,7 @@ def test_dimming_cap_others_compensate_slow_and_unresponsive(count: int) -> None
 
 
 def test_dimming_cap_evse_not_controllable_keeps_its_share() -> None:
-    public = make_station("public", car=Car(32.0))
+    public = make_station("public", car=CarModel(32.0))
     site = depot(3, public)
     site.handle(dim(4200.0))
     site.wait(20)
@@ -137,8 +137,8 @@ def test_dimming_cap_each_phase_has_own_limit() -> None:
     assert sum(on_site) > 0
 
 
-@pytest.mark.parametrize(("car", "expected_a"), [(Car(32.0), 6.0), (Car(32.0, (0,)), 18.2)])
-def test_direct_control_is_4200_w_on_as_many_phases_as_car_uses(car: Car, expected_a: float) -> None:
+@pytest.mark.parametrize(("car", "expected_a"), [(CarModel(32.0), 6.0), (CarModel(32.0, (0,)), 18.2)])
+def test_direct_control_is_4200_w_on_as_many_phases_as_car_uses(car: CarModel, expected_a: float) -> None:
     site = SiteHarness((make_grid(100.0),), [make_station("S000", car=car, controllable=True)])
     site.connect()
     site.wait(CHARGING_S)
@@ -219,7 +219,7 @@ def test_dimming_cap_of_lost_sender_applies_until_its_end() -> None:
         site.disconnect(ref.station)
     stays_under(site, limit_w, 300)
     site.is_controlled = False
-    site.station("S007").car = Car(32.0)
+    site.station("S007").car = CarModel(32.0)
     stays_under(site, limit_w, 1400)
     site.wait(120)
     assert controllable_w(site) > limit_w, "then they have their floors again"

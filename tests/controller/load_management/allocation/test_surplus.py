@@ -13,7 +13,14 @@ from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef
 from drivers.reading import MeterState, Reading
 from tests.controller.load_management.allocation.test_allocator import demand, depot
-from tests.scenario.site_harness import Car, SiteHarness, good_state, make_grid, make_station, stale_state
+from tests.scenario.site_harness import (
+    CarModel,
+    SiteHarness,
+    good_state,
+    make_grid,
+    make_station,
+    stale_state,
+)
 
 A = EvseRef("grid1", 1)
 
@@ -48,8 +55,8 @@ def test_surplus_start_keeps_minimum_then_rests_for_while() -> None:
     assert shared(surplus, 30.0, 2 * DWELL_S)[0] == 10.0
 
 
-def feeding_in(building: Callable[[float], PhaseAmps], *fair: Car) -> SiteHarness:
-    stations = [make_station("SUN", car=Car(), surplus=True)]
+def feeding_in(building: Callable[[float], PhaseAmps], *fair: CarModel) -> SiteHarness:
+    stations = [make_station("SUN", car=CarModel(), surplus=True)]
     stations += [make_station(f"F{index}", car=car) for index, car in enumerate(fair)]
     site = SiteHarness((make_grid(100.0),), stations, building)
     site.connect()
@@ -74,7 +81,7 @@ def with_power(reading: Reading) -> MeterState:
 @pytest.mark.parametrize("report_s", [0, 300])
 def test_surplus_of_car_that_reports_seldom_or_never_is_shared(report_s: int) -> None:
     # What the car draws is missing in the feed-in that the meter shows: 9 A on each phase stay 9 A.
-    station = make_station("SUN", car=Car(), surplus=True, report_s=report_s)
+    station = make_station("SUN", car=CarModel(), surplus=True, report_s=report_s)
     site = SiteHarness(
         (make_grid(63.0, generation_a=30.0),), [station], lambda now: (-9.0 + now % 3 / 100, -9.0, -9.0)
     )
@@ -93,7 +100,7 @@ def test_surplus_without_feed_in_waits() -> None:
 
 
 def test_surplus_evse_of_other_modes_uses_it_first() -> None:
-    site = feeding_in(lambda now: (-30.0, -30.0, -30.0), Car(20.0))
+    site = feeding_in(lambda now: (-30.0, -30.0, -30.0), CarModel(20.0))
     site.wait(900)
     assert site.station("F0").draw_a == 20.0
     assert 7.0 <= site.evse_view("SUN").offered_a <= 10.0  # the other is left 2 A of headroom
@@ -129,7 +136,9 @@ def test_surplus_meter_that_is_gone_shows_no_surplus() -> None:
 
 def switching(building: Callable[[float], PhaseAmps]) -> SiteHarness:
     site = SiteHarness(
-        (make_grid(100.0),), [make_station("SUN", car=Car(), surplus=True, phase_switching=True)], building
+        (make_grid(100.0),),
+        [make_station("SUN", car=CarModel(), surplus=True, phase_switching=True)],
+        building,
     )
     site.connect()
     site.wait(600)

@@ -30,7 +30,7 @@ from controller.profiles.limit_profiles import LimitKind
 from drivers.reading import MeterState, Quality, Reading
 from tests.scenario.site_harness import (
     Building,
-    Car,
+    CarModel,
     SiteHarness,
     StationModel,
     good_state,
@@ -65,7 +65,7 @@ def make_energy_site(
 
 
 def cars(*names: str) -> list[StationModel]:
-    return [make_station(name, car=Car()) for name in names]
+    return [make_station(name, car=CarModel()) for name in names]
 
 
 def quarter_means_w(site: SiteHarness) -> list[float]:
@@ -213,7 +213,7 @@ def test_quarter_peak_holds_with_surge_of_five_minutes_each_quarter() -> None:
 def test_quarter_peak_is_used_up_whatever_the_reports_show(report_s: int) -> None:
     # 6.9 kW are the building's; one car draws on one phase.
     stations = [
-        make_station(name, car=Car(phases=phases))
+        make_station(name, car=CarModel(phases=phases))
         for name, phases in (("A", (0, 1, 2)), ("B", (0,)), ("C", (0, 1, 2)))
     ]
     for each in stations:
@@ -347,7 +347,7 @@ def test_energy_scenes_quota_of_day_pauses_group_until_midnight() -> None:
 @pytest.mark.parametrize("report_s", [0, 300, 900])
 def test_energy_scenes_quota_counts_draw_without_recent_report(report_s: int) -> None:
     # It takes 10 A of an offer of 32 A, as seldom reports or the meter have shown.
-    seldom = make_station("A", car=Car(10.0), report_s=report_s)
+    seldom = make_station("A", car=CarModel(10.0), report_s=report_s)
     site = make_energy_site([seldom, *cars("B")], groups=(group("A", quota_wh=10_000.0),))
     site.wait(2 * 3600)
     assert site.station("A").energy_as * 3 * V / 3600 == pytest.approx(10_000.0, rel=0.08)
@@ -355,7 +355,7 @@ def test_energy_scenes_quota_counts_draw_without_recent_report(report_s: int) ->
 
 def test_energy_scenes_quota_holds_after_midnight_between_reports() -> None:
     # Its last report, of the pause, is up to 300 s old while 22 kW flow again: 1.8 kWh.
-    seldom = make_station("A", car=Car(), report_s=300)
+    seldom = make_station("A", car=CarModel(), report_s=300)
     site = make_energy_site([seldom], utc=NOON + 11 * 3600.0, groups=(group("A", quota_wh=3_000.0),))
     site.wait(3600)
     before = site.station("A").energy_as
@@ -370,7 +370,7 @@ def test_energy_scenes_priority_class_of_card_holds_while_it_charges() -> None:
     assert site.evse_view("B").offered_a == pytest.approx(32.0, abs=1.0)
     site.plug_in("B", None)
     site.wait(10)
-    site.plug_in("B", Car())
+    site.plug_in("B", CarModel())
     site.wait(600)
     assert site.evse_view("B").offered_a == pytest.approx(19.0, abs=1.0)
 
@@ -379,7 +379,7 @@ def test_fairness_by_energy_gives_latecomers_more() -> None:
     site = make_energy_site(cars("A", "B"), limit_a=41.0, is_fair_by_energy=True)
     site.plug_in("B", None)
     site.wait(1800)
-    site.plug_in("B", Car())
+    site.plug_in("B", CarModel())
     site.wait(1200)
     assert site.evse_view("B").offered_a > 1.8 * site.evse_view("A").offered_a
     site.wait(4200)
@@ -486,7 +486,7 @@ def test_energy_scenes_small_car_with_little_time_to_spare_reaches_goal(max_a: f
     rule = DepartureRule(
         evses=frozenset({EvseRef("A", 1)}), days=frozenset(range(7)), minute=990, energy_wh=energy_wh
     )
-    car = make_station("A", car=Car(max_a, (0,)), report_s=report_s)
+    car = make_station("A", car=CarModel(max_a, (0,)), report_s=report_s)
     site = make_energy_site([car, *cars("B")], departures=(rule,), has_prices=True)
     site.control.energy.evses.prices.set_prices(
         make_series([(NOON + 3600 * k, price) for k, price in enumerate([0.3, 0.3, 0.1, 0.3, 0.4])])
@@ -505,7 +505,7 @@ def test_energy_scenes_cars_that_fill_all_hours_reach_goals_with_prices() -> Non
         )
         for name, energy in kwh.items()
     )
-    stations = [make_station(name, car=Car(16.0, (0,) if name in "AB" else (0, 1, 2))) for name in kwh]
+    stations = [make_station(name, car=CarModel(16.0, (0,) if name in "AB" else (0, 1, 2))) for name in kwh]
     site = make_energy_site(stations, limit_a=25.0, departures=rules, has_prices=True)
     site.control.energy.evses.prices.set_prices(
         make_series([(NOON + 3600 * k, price) for k, price in enumerate([0.4, 0.4, 0.15, 0.0, 0.05])])
@@ -533,7 +533,7 @@ def test_energy_scenes_goal_set_for_next_car_ends_with_its_time(waited_s: int, g
     site = make_energy_site([make_station("A")], departures=(EVENING,), utc=NOON)
     site.report("A", NeedsSeen(1, 20_000.0, 1800.0))
     site.wait(waited_s)
-    site.plug_in("A", Car(16.0))
+    site.plug_in("A", CarModel(16.0))
     site.wait(5)
     left = site.control._model.by_ref[EvseRef("A", 1)].model.goal.left(V, site.now)
     assert left is not None
@@ -566,7 +566,7 @@ def test_energy_scenes_surplus_car_is_charged_from_battery_only_if_allowed(
     use_battery: bool, expected_a: float
 ) -> None:
     battery = BatterySettings(meter="battery", use_battery=use_battery)
-    site = make_energy_site([make_station("A", car=Car(), surplus=True)], battery=battery)
+    site = make_energy_site([make_station("A", car=CarModel(), surplus=True)], battery=battery)
     with_battery(site, lambda now: -10.0)
     site.wait(1200)
     assert site.evse_view("A").offered_a == pytest.approx(expected_a, abs=1.0)
@@ -578,7 +578,7 @@ def test_energy_scenes_surplus_car_comes_before_battery_only_if_chosen(
 ) -> None:
     battery = BatterySettings(meter="battery", cars_first=cars_first)  # the site feeds in 1 A beside it
     site = make_energy_site(
-        [make_station("A", car=Car(), surplus=True)], lambda now: (-11.0, -11.0, -11.0), battery=battery
+        [make_station("A", car=CarModel(), surplus=True)], lambda now: (-11.0, -11.0, -11.0), battery=battery
     )
     with_battery(site, lambda now: max(0.0, 10.0 - site.station("A").draw_a))
     site.wait(1200)
@@ -607,7 +607,7 @@ def test_battery_that_feeds_the_grid_leaves_cars_all_beside_building(
     with_battery(site, lambda now: -delivers_a if 700 < now < 2000 else 0.0)
     site.plug_in("A", None)
     site.wait(300)
-    site.plug_in("A", Car())
+    site.plug_in("A", CarModel())
     for _ in range(20):
         site.wait(100)
         assert site.now <= 400 or site.evse_view("A").offered_a == pytest.approx(29.0 - building_a, abs=0.1)
@@ -625,7 +625,7 @@ def test_car_proves_meter_while_battery_feeds_in(limit_a: float, building_a: flo
     with_battery(site, lambda now: -25.0)
     site.plug_in("A", None)
     site.wait(300)
-    site.plug_in("A", Car())
+    site.plug_in("A", CarModel())
     site.wait(300)
     assert site.evse_view("A").offered_a == pytest.approx(limit_a - 1.0 - building_a, abs=0.1)
     assert site.seconds_over("grid", limit_a) == 0
@@ -641,7 +641,7 @@ def test_car_beside_battery_shows_that_meter_does_not_see_it() -> None:
     with_battery(site, lambda now: -25.0)
     site.plug_in("A", None)
     site.wait(300)
-    site.plug_in("A", Car())
+    site.plug_in("A", CarModel())
     site.wait(900)
     assert "do not follow station A/1" in str(site.circuit_view("grid").meter_problem)
     assert site.evse_view("A").offered_a <= 6.0
@@ -651,7 +651,7 @@ def test_car_beside_battery_shows_that_meter_does_not_see_it() -> None:
 
 
 def dc_station(
-    name: str, *, reserve_a: float = 0.0, min_a: float = 8.0, car: Car | None = None
+    name: str, *, reserve_a: float = 0.0, min_a: float = 8.0, car: CarModel | None = None
 ) -> StationModel:
     made = make_station(name, max_a=80.0, car=car)
     made.evse = replace(made.evse, is_dc=True, reserve_a=reserve_a, fallback_a=0.0, min_a=min_a)
@@ -659,10 +659,12 @@ def dc_station(
 
 
 def test_energy_scenes_dc_reserve_is_kept_free_until_car_comes() -> None:
-    site = make_energy_site([make_station("A", car=Car()), dc_station("DC", reserve_a=40.0)], limit_a=60.0)
+    site = make_energy_site(
+        [make_station("A", car=CarModel()), dc_station("DC", reserve_a=40.0)], limit_a=60.0
+    )
     site.wait(600)
     assert site.evse_view("A").offered_a == pytest.approx(19.0, abs=1.0)
-    site.plug_in("DC", Car(max_a=80.0))
+    site.plug_in("DC", CarModel(max_a=80.0))
     site.wait(15)
     assert site.evse_view("DC").offered_a >= 29.0
     assert site.longest_over("grid", 60.0) <= 5
@@ -670,7 +672,7 @@ def test_energy_scenes_dc_reserve_is_kept_free_until_car_comes() -> None:
 
 def test_dc_reserve_stops_no_car_that_charges() -> None:
     site = make_energy_site(
-        [make_station("A", car=Car()), dc_station("DC", reserve_a=40.0)],
+        [make_station("A", car=CarModel()), dc_station("DC", reserve_a=40.0)],
         lambda now: (0.0, 0.0, 0.0) if now < 300 else (30.0, 30.0, 30.0),
         limit_a=60.0,
     )
@@ -704,7 +706,7 @@ def test_energy_scenes_dc_reserves_above_room_block_no_session(
     site.connect()
     site.wait(60)
     for number, share_a in enumerate(shares_a, 1):
-        site.plug_in(names[number - 1], Car(max_a=80.0))
+        site.plug_in(names[number - 1], CarModel(max_a=80.0))
         site.wait(600)
         offered_a = [site.evse_view(name).offered_a for name in names[:number]]
         assert offered_a == pytest.approx([share_a] * number, abs=0.5)
@@ -717,7 +719,7 @@ def test_energy_scenes_car_beside_power_limit_and_reserve_charges_on() -> None:
         (make_grid(80.0, limit_w=44_160.0),),
         [
             make_station("A", car=None),
-            dc_station("DC", min_a=15.0, car=Car(max_a=80.0)),
+            dc_station("DC", min_a=15.0, car=CarModel(max_a=80.0)),
             dc_station("R", reserve_a=40.0),
         ],
         lambda now: (5.0, 5.0, 5.0),
@@ -726,7 +728,7 @@ def test_energy_scenes_car_beside_power_limit_and_reserve_charges_on() -> None:
     site.connect()
     site.wait(600)
     assert site.evse_view("DC").offered_a >= 15.0
-    site.plug_in("A", Car(10.0, (0,)))
+    site.plug_in("A", CarModel(10.0, (0,)))
     site.wait(900)
     assert site.evse_view("DC").offered_a >= 15.0
     assert not _stops(site, "DC")
@@ -734,7 +736,7 @@ def test_energy_scenes_car_beside_power_limit_and_reserve_charges_on() -> None:
 
 def test_energy_scenes_pulses_beside_power_limit_do_not_stop_car_each_time() -> None:
     # 12 kW are 52 A on all phases: room for 10 A on three beside 6.4 A, none beside 15.4 A.
-    car = make_station("A", car=Car(16.0))
+    car = make_station("A", car=CarModel(16.0))
     site = SiteHarness((make_grid(100.0, limit_w=12_000.0),), [car], pulsing(6.4, 15.4, 250, 40))
     site.connect()
     site.wait(3600)
@@ -742,7 +744,7 @@ def test_energy_scenes_pulses_beside_power_limit_do_not_stop_car_each_time() -> 
 
 
 def test_dc_station_gets_power_on_three_phases_from_first_limit() -> None:
-    site = make_energy_site([dc_station("DC", car=Car(max_a=80.0))], limit_a=60.0)
+    site = make_energy_site([dc_station("DC", car=CarModel(max_a=80.0))], limit_a=60.0)
     site.handle(QuirkSelected("DC", Quirk(name="DC", unit="W")))
     site.wait(120)
     [first, *_] = [each for _, each in site.commands if each.kind is LimitKind.LEASE and each.limit_a > 0]

@@ -18,7 +18,7 @@ from controller.load_management.evse.learned_values import (
 from controller.load_management.metering.fuse_curve import CUT_S, WAY_S, FuseLoad, FuseWatch
 from controller.load_management.site_tree import Fuse, PhaseAmps
 from controller.model.observations import EvseRef, NeedsSeen
-from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
+from tests.scenario.site_harness import CarModel, SiteHarness, make_grid, make_station
 
 
 def cut(manners: ChargerResponse, *draws: tuple[float, float]) -> LearnedResponse:
@@ -170,7 +170,7 @@ def stepping(now: float) -> PhaseAmps:
 
 def slow() -> SiteHarness:
     site = SiteHarness(
-        (make_grid(60.0),), [make_station("A", car=Car(), reaction_s=20, report_s=5)], stepping
+        (make_grid(60.0),), [make_station("A", car=CarModel(), reaction_s=20, report_s=5)], stepping
     )
     site.connect()
     site.wait(1000)
@@ -211,7 +211,7 @@ def test_charger_response_days_writes_outlive_restart() -> None:
         site.wait(seconds)
         return len(site.commands) - before
 
-    site = SiteHarness((make_grid(60.0),), [make_station("A", car=Car())])
+    site = SiteHarness((make_grid(60.0),), [make_station("A", car=CarModel())])
     site.handle(QuirkSelected("A", worn))
     site.connect()
     site.wait(1800)

@@ -13,7 +13,7 @@ from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.evse_model import EvseModel
 from controller.load_management.evse.limit_delivery import LimitDelivery
 from controller.model.observations import DrawSeen, EvseState, NeedsSeen, StateSeen, TransactionSeen
-from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
+from tests.scenario.site_harness import CarModel, SiteHarness, make_grid, make_station
 
 HOUR_S = 3600.0
 EVSE = make_station("A").evse
@@ -129,7 +129,9 @@ def test_departure_goal_car_that_is_gone_needs_nothing() -> None:
 
 
 def test_departure_goal_departing_car_gets_energy_in_time_on_short_site() -> None:
-    site = SiteHarness((make_grid(28.0),), [make_station("A", car=Car()), make_station("B", car=Car())])
+    site = SiteHarness(
+        (make_grid(28.0),), [make_station("A", car=CarModel()), make_station("B", car=CarModel())]
+    )
     site.connect()
     site.wait(120)
     before_as, before_over_s = site.station("A").energy_as, site.seconds_over("grid", 28.0)

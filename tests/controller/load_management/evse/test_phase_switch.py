@@ -13,7 +13,7 @@ from controller.load_management.evse.phase_switch import DWELL_S, SETTLE_S, Phas
 from controller.load_management.metering.fuse_curve import MOTOR_S
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef, ProfilesTouched
-from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
+from tests.scenario.site_harness import CarModel, SiteHarness, make_grid, make_station
 
 
 def switch() -> PhaseSwitch:
@@ -74,7 +74,7 @@ def building(now: float) -> PhaseAmps:
 def tight(
     *, switching: bool | None = True, switches: bool = True, phases: tuple[int, ...] = (0, 1, 2)
 ) -> SiteHarness:
-    one = make_station("A", car=Car(), phases=phases, phase_switching=switching, switches=switches)  # type: ignore[arg-type]
+    one = make_station("A", car=CarModel(), phases=phases, phase_switching=switching, switches=switches)  # type: ignore[arg-type]
     site = SiteHarness((make_grid(32.0),), [one], building)
     site.connect()
     return site
@@ -137,9 +137,9 @@ def test_phase_switch_returns_only_to_lasting_gain(
 
 def test_phase_switch_takes_no_current_from_another_evse() -> None:
     """One who is served first would have three phases, on the last room of his neighbour."""
-    first = make_station("A", car=Car(), phase_switching=True)
+    first = make_station("A", car=CarModel(), phase_switching=True)
     first.evse = msgspec.structs.replace(first.evse, priority=1)
-    second = make_station("B", car=Car(phases=(0,)), phases=(1, 2, 0))
+    second = make_station("B", car=CarModel(phases=(0,)), phases=(1, 2, 0))
     site = SiteHarness((make_grid(32.0),), [first, second], building)
     site.connect()
     site.wait(900)
@@ -183,7 +183,7 @@ def test_phase_switch_absent_station_is_booked_on_all_phases() -> None:
 @pytest.mark.parametrize("sun_a", [2.5, 4.0])
 def test_phase_switch_lasts_on_surplus_too_small_for_all_phases(sun_a: float, report_s: int) -> None:
     # All of the sun on the one phase. Without reports, its first step shows nothing of the other phases.
-    station = make_station("A", car=Car(), phase_switching=True, surplus=True, report_s=report_s)
+    station = make_station("A", car=CarModel(), phase_switching=True, surplus=True, report_s=report_s)
     site = SiteHarness((make_grid(63.0),), [station], lambda now: (now % 3 / 100 - sun_a,) * 3)
     site.connect()
     site.wait(1800)
@@ -222,8 +222,8 @@ def test_one_phase_is_stations_first_wherever_it_sits() -> None:
 
 def test_two_cars_switch_to_one_phase_so_that_both_charge() -> None:
     cars = [
-        make_station("A", car=Car(), phase_switching=True),
-        make_station("B", car=Car(), phases=(1, 2, 0), phase_switching=True),
+        make_station("A", car=CarModel(), phase_switching=True),
+        make_station("B", car=CarModel(), phases=(1, 2, 0), phase_switching=True),
     ]
     site = SiteHarness((make_grid(10.0),), cars)
     for each in cars:
@@ -236,7 +236,7 @@ def test_two_cars_switch_to_one_phase_so_that_both_charge() -> None:
 
 def test_cloud_of_a_minute_and_a_half_switches_no_phases() -> None:
     # Each 10 min 2.6 A of sun on each phase are left of 18: one phase would do, for 90 s.
-    station = make_station("A", car=Car(16.0), surplus=True, phase_switching=True)
+    station = make_station("A", car=CarModel(16.0), surplus=True, phase_switching=True)
     sun_a = (-18.0, -18.0, -18.0), (-2.6, -2.6, -2.6)
     site = SiteHarness((make_grid(63.0),), [station], lambda now: sun_a[now % 600 < 90])
     site.connect()

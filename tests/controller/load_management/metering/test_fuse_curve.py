@@ -19,7 +19,7 @@ from controller.load_management.metering.fuse_curve import (
     FuseWatch,
 )
 from controller.load_management.site_tree import Fuse
-from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
+from tests.scenario.site_harness import CarModel, SiteHarness, make_grid, make_station
 
 COLD = 0.0
 HOUR_S = 3600.0
@@ -132,7 +132,7 @@ def jumping(fuse: Fuse, reaction_s: int, load: float) -> SiteHarness:
         return (20.0 + extra, 20.0, 20.0)
 
     stations = [
-        make_station(f"S{i}", car=Car(), reaction_s=reaction_s, answer_s=ANSWER_S, report_s=5)
+        make_station(f"S{i}", car=CarModel(), reaction_s=reaction_s, answer_s=ANSWER_S, report_s=5)
         for i in range(6)
     ]
     site = SiteHarness((make_grid(LIMIT_A, fuse=fuse),), stations, building)
@@ -196,7 +196,7 @@ def test_fuse_curve_overload_stops_as_many_cars_as_it_takes(
 ) -> None:
     # Eight cars at 6 A and 12 A of the building fill 60 A.
     load_a = [10.0]
-    stations = [make_station(f"S{i}", car=Car(), reaction_s=5, report_s=report_s) for i in range(8)]
+    stations = [make_station(f"S{i}", car=CarModel(), reaction_s=5, report_s=report_s) for i in range(8)]
     site = SiteHarness((make_grid(60.0, fuse=fuse),), stations, lambda _: (load_a[0],) * 3)
     site.connect()
     site.wait(900)
@@ -212,7 +212,7 @@ def test_fuse_curve_motor_that_starts_again_costs_no_car_current(starts_s: int, 
         return (30.0 if now >= 600 and now % 60 < starts_s else 20.0, 20.0, 20.0)
 
     def changes(fuse: Fuse, seen: int) -> int:
-        stations = [make_station(f"S{i}", car=Car(), report_s=5) for i in range(6)]
+        stations = [make_station(f"S{i}", car=CarModel(), report_s=5) for i in range(6)]
         site = SiteHarness((make_grid(LIMIT_A, fuse=fuse),), stations, building)
         site.connect()
         site.wait(590 + 360 * seen)  # the first start of a slow motor is cut like any other load

@@ -22,7 +22,7 @@ from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_control import SiteControl
 from controller.load_management.site_tree import CircuitNode, Fuse, SiteTree
 from drivers.reading import MeterState, Quality, Reading
-from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
+from tests.scenario.site_harness import CarModel, SiteHarness, make_grid, make_station
 
 LIMIT_A = 100.0
 
@@ -243,10 +243,10 @@ def test_site_control_configured_margin_proposes_learned_one() -> None:
 def test_site_control_cars_that_draw_more_by_themselves_are_no_jump() -> None:
     site = SiteHarness([make_grid(100.0)], [make_station("A", report_s=60)], lambda _now: (10.0, 9.0, 8.0))
     site.connect("A")
-    site.plug_in("A", Car(8.0))
+    site.plug_in("A", CarModel(8.0))
     site.wait(900)
     for most_a in (30.0, 8.0, 30.0):
-        site.plug_in("A", Car(most_a))
+        site.plug_in("A", CarModel(most_a))
         site.wait(600)
     assert site.station("A").draw_a == 30.0
     view = site.circuit_view("grid")
@@ -258,8 +258,8 @@ def test_site_control_slow_stations_that_change_places_are_no_jump() -> None:
     site = SiteHarness([make_grid(50.0)], stations, lambda _now: (10.0, 10.0, 10.0))
     site.connect("A", "B")
     for round_ in range(6):
-        site.plug_in("A", Car() if round_ % 3 != 2 else None)
-        site.plug_in("B", Car() if round_ % 2 else None)
+        site.plug_in("A", CarModel() if round_ % 3 != 2 else None)
+        site.plug_in("B", CarModel() if round_ % 2 else None)
         site.wait(400)
     assert site.circuit_view("grid").jumps == 0
 
@@ -270,8 +270,8 @@ def test_site_control_jump_of_building_beside_cars_counts_as_high_as_it_is() -> 
         [make_grid(63.0)], [make_station("A"), make_station("B")], lambda _now: (load_a[0],) * 3
     )
     site.connect("A", "B")
-    site.plug_in("A", Car())
-    site.plug_in("B", Car())
+    site.plug_in("A", CarModel())
+    site.plug_in("B", CarModel())
     site.wait(600)
     for _ in range(3):
         load_a[0] = 22.0

@@ -25,7 +25,7 @@ from controller.load_management.metering.phase_steps import (
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef
 from drivers.reading import MeterState, Reading
-from tests.scenario.site_harness import Car, SiteHarness, good_state, make_grid, make_station
+from tests.scenario.site_harness import CarModel, SiteHarness, good_state, make_grid, make_station
 
 CAR = EvseRef("CAR", 1)
 OTHER = EvseRef("OTHER", 1)
@@ -170,8 +170,8 @@ def test_site_tests_phases_of_one_car_at_a_time() -> None:
     # Two tests at once would hide each other. A charges on L1 and B on L2: each may have 32 of the 34 A
     # there, and 17 A while both are booked on all phases.
     cars = [
-        make_station("A", car=Car(phases=(0,)), report_s=0),
-        make_station("B", car=Car(phases=(0,)), report_s=0, phases=(1, 2, 0)),
+        make_station("A", car=CarModel(phases=(0,)), report_s=0),
+        make_station("B", car=CarModel(phases=(0,)), report_s=0, phases=(1, 2, 0)),
     ]
     site = SiteHarness((make_grid(40.0),), cars, lambda now: (5.0 + now % 2 / 10, 5.0, 5.0))
     site.connect()
@@ -185,8 +185,8 @@ def test_site_tests_phases_of_one_car_at_a_time() -> None:
 
 def test_site_tests_phases_of_car_that_has_only_its_minimum() -> None:
     # Four cars share 26 A: 6.5 A each while A is booked on all phases, and it would have no step to follow.
-    cars = [make_station("A", car=Car(phases=(0,)), report_s=0)]
-    cars += [make_station(name, car=Car()) for name in "BCD"]
+    cars = [make_station("A", car=CarModel(phases=(0,)), report_s=0)]
+    cars += [make_station(name, car=CarModel()) for name in "BCD"]
     site = SiteHarness((make_grid(27.0),), cars, lambda now: (now % 2 / 10, 0.0, 0.0))
     site.connect()
     site.wait(1200)
@@ -208,7 +208,7 @@ def test_rise_after_phase_test_is_over_before_next_test() -> None:
     # Nine cars of 8.7 A are tested by 2.7 A each, less than a rise that is worth a write on its own.
     wirings = [(0, 1, 2), (1, 2, 0), (2, 0, 1)] * 3
     cars = [
-        make_station(f"S{number}", car=Car(phases=(0,)), report_s=0, phases=wirings[number])
+        make_station(f"S{number}", car=CarModel(phases=(0,)), report_s=0, phases=wirings[number])
         for number in range(9)
     ]
     site = SiteHarness((make_grid(80.0),), cars, lambda now: (now % 2 / 100,) * 3)
@@ -232,7 +232,7 @@ def test_site_finds_own_phase_of_each_car_without_reports(limit_a: float, cars: 
     # 6.5 A for each of six, as long as none of them can be tested.
     wirings = [(0, 1, 2), (1, 2, 0), (2, 0, 1)] * 3
     stations = [
-        make_station(f"S{number}", car=Car(phases=(0,)), report_s=0, phases=wirings[number])
+        make_station(f"S{number}", car=CarModel(phases=(0,)), report_s=0, phases=wirings[number])
         for number in range(cars)
     ]
     site = SiteHarness((make_grid(limit_a),), stations, lambda now: (now % 2 / 100,) * 3)
@@ -247,7 +247,7 @@ def test_cars_without_room_for_step_are_paused_to_show_their_phases(limit_a: flo
     # Six one-phase cars, two on each phase: booked on all phases, four or five of them fill the circuit.
     wirings = [(0, 1, 2), (1, 2, 0), (2, 0, 1)] * 2
     stations = [
-        make_station(f"S{number}", car=Car(phases=(0,)), report_s=0, phases=wirings[number])
+        make_station(f"S{number}", car=CarModel(phases=(0,)), report_s=0, phases=wirings[number])
         for number in range(6)
     ]
     for each in stations:
@@ -265,7 +265,7 @@ def test_cars_without_room_for_step_are_paused_to_show_their_phases(limit_a: flo
 
 def test_load_counted_before_cars_were_known_is_given_to_them_later() -> None:
     # Stations connect while cars draw their fallback of 6 A: that counts as base load until a step shows it.
-    stations = [make_station(f"S{number}", car=Car(), report_s=0) for number in range(11)]
+    stations = [make_station(f"S{number}", car=CarModel(), report_s=0) for number in range(11)]
     site = SiteHarness((make_grid(80.0),), stations)
     site.connect()
     site.wait(3000)
@@ -277,7 +277,7 @@ def test_load_counted_before_cars_were_known_is_given_to_them_later() -> None:
 @pytest.mark.parametrize(("limit_a", "cars"), [(25.0, 2), (40.0, 3), (63.0, 6)])
 def test_load_that_came_once_is_given_back_to_cars_without_reports(limit_a: float, cars: int) -> None:
     # 12 A for a minute beside 5 A. Three-phase cars prove the meter by two steps, which move all phases.
-    stations = [make_station(f"S{number}", car=Car(), report_s=0) for number in range(cars)]
+    stations = [make_station(f"S{number}", car=CarModel(), report_s=0) for number in range(cars)]
     for each in stations:
         each.evse = replace(each.evse, fallback_a=0.0)
     site = SiteHarness(
@@ -301,7 +301,7 @@ def test_meter_that_shows_no_cars_is_not_proven_by_loads_of_all_phases(is_backwa
         amps = (-first, -second, -third) if is_backwards else building(site.now)
         return good_state(replace(reading, current_a=amps))
 
-    stations = [make_station(f"S{number}", car=Car(), report_s=0) for number in range(2)]
+    stations = [make_station(f"S{number}", car=CarModel(), report_s=0) for number in range(2)]
     site = SiteHarness((make_grid(63.0),), stations, building)
     site.meter = shown
     site.connect()
@@ -328,7 +328,7 @@ def test_phase_tests_raise_one_evse_after_the_other() -> None:
 def test_site_learns_phases_of_station_without_reports() -> None:
     site = SiteHarness(
         (make_grid(40.0),),
-        [make_station("A", car=Car(phases=(0,)), report_s=0), make_station("B", car=Car())],
+        [make_station("A", car=CarModel(phases=(0,)), report_s=0), make_station("B", car=CarModel())],
         lambda now: (
             (10.0 + now % 2 / 10, 10.0, 10.0) if now % 300 < 150 else (16.0 + now % 2 / 10, 10.0, 10.0)
         ),
