@@ -9,7 +9,7 @@ makes edges, too, but not again and again of the same part of the moves.
     right     an edge is all of the move, and none a part of it: that drops the parts from before
 
 Each part counts once. It counts twice where several phases show the same part of one move, and where another
-phase shows all of it, and this one a part in the same readings.
+phase shows all of it, and this one a part in the same readings that lacks more than a small load draws.
 
 Where phases are swapped, the move of a car is an edge of another phase, on which no car has moved. Its own
 phase shows hardly anything of it in the same readings, and no edge of its size at another moment. More such
@@ -59,7 +59,7 @@ SMALL = 0.88
 LEAST_PART = 0.2
 LEAST_PART_A = 2.5
 """Smallest edge that is taken for a part of a move, as a part of it and in A: the building makes many small
-ones."""
+ones. It is also the least that a part lacks which counts twice."""
 LEAST_PIECE_A = 1.0
 PIECES_DIFFER = 0.08
 """Smallest of two edges (A) that are a move together, and by what part of it they may differ from it."""
@@ -231,9 +231,10 @@ class StepEdges:
         """Add the parts of a move that edges of its phases show."""
         parts = {phase: _find_parts(step_a, move.edges[phase]) for phase, step_a in move.step_a.items()}
         for phase, found in parts.items():
-            compared = _compare_phase(move, phase)
-            if max(LEAST_PART, LEAST_COMPARED_A / abs(move.step_a[phase])) <= compared <= COMPARED:
-                self.phases[phase].add_parts({compared: 2})
+            compared, size_a = _compare_phase(move, phase), abs(move.step_a[phase])
+            if max(LEAST_PART, LEAST_COMPARED_A / size_a) <= compared <= COMPARED:
+                lacks_a = (1 - compared) * size_a
+                self.phases[phase].add_parts({compared: 2 if lacks_a >= LEAST_PART_A else 1})
             elif found is None:
                 self.phases[phase].add_right_move()
             elif found:

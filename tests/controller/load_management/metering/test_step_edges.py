@@ -73,6 +73,16 @@ def test_part_counts_twice_where_other_phases_show_all_of_move() -> None:
     assert parts_of(edges) == [0.0, pytest.approx(0.51, abs=0.01), 0.0]
 
 
+def test_small_rest_of_small_move_counts_once() -> None:
+    # A load of 2 A that goes off as the car starts looks the same.
+    edges = StepEdges()
+    for number in range(3):
+        add_move(edges, 6.0, (4.0 + 0.1 * number, 6.1))
+        assert parts_of(edges) == [0.0, 0.0, 0.0]
+    add_move(edges, 6.0, (4.0, 5.9))
+    assert parts_of(edges) == [pytest.approx(0.67, abs=0.02), 0.0, 0.0]
+
+
 def test_edges_of_different_parts_show_nothing() -> None:
     edges = StepEdges()
     for part in (0.27, 0.4, 0.52, 0.64, 0.76, 0.87):
