@@ -284,6 +284,7 @@ class EvseController:
         self.delivery.number_phases = 1 if self.model.switch.single else None
         self.delivery.set_phases(self.demand.watt_phases)
         self.delivery.most_w = self.demand.backend.limit_w
+        self.model.count_unreported(now)
         self.demand.refresh(voltage_v, now)
         self.offer.offered_a = self.delivery.standing(now).offered_a
 

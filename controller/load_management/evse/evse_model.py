@@ -244,6 +244,12 @@ class EvseModel:
             least_a = min(least_a, max(self.least_a, self.draw.shown_a[0]))
         return most if least_a == most_a else _on_phases(self.phases, least_a), most
 
+    def count_unreported(self, now: float) -> None:
+        """Add the least that its car is likely to draw to its goal, where its station reports no current."""
+        if self.goal.is_set and self.reports_no_current(now):
+            likely_a = self.likely_draw(now)
+            self.goal.on_draw(0.0 if likely_a is None else sum(likely_a[0]), now)
+
     def draw_by_meter(self, now: float) -> PhaseAmps:
         """Return what the meter above has shown of a draw that no report shows (A on the site's phases).
 

@@ -146,3 +146,17 @@ def test_departure_goal_departing_car_gets_energy_in_time_on_short_site() -> Non
     assert site.evse_view("A").reason == "grid L1 full"
     assert site.seconds_over("grid", 28.0) == before_over_s  # when no EVSE was limited yet
     assert site.limit_changes("A") < 20
+
+
+def test_departure_goal_of_silent_station_is_reached_and_not_exceeded() -> None:
+    # No report shows what its car has drawn: what it is likely to draw at least counts.
+    stations = [make_station(name, car=CarModel(), report_s=0) for name in "ABC"]
+    site = SiteHarness((make_grid(32.0),), stations)
+    site.connect()
+    site.wait(1200)
+    before_as = site.station("A").energy_as
+    wanted_wh = 9_000.0
+    site.report("A", NeedsSeen(1, wanted_wh, HOUR_S))
+    site.wait(int(HOUR_S))
+    drawn_wh = 3 * 230.0 * (site.station("A").energy_as - before_as) / 3600
+    assert wanted_wh <= drawn_wh <= 1.1 * wanted_wh
