@@ -40,8 +40,8 @@ DUE_S = 180.0
 """Time (s) with a share after which a car that could not begin is due: who charges makes room for it."""
 STEADY_S = 900.0
 """Time (s) since a car was last stopped from which room is taken to be steady."""
-SHOW_S = 240.0
-"""Longest time (s) from then until its phases are known."""
+SHOW_S = 400.0
+"""Longest time (s) from then until its phases are known: by a report of a station that reports each 300 s."""
 
 
 class _TurnState:
