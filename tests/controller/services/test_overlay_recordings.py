@@ -32,7 +32,7 @@ from tests.controller.overlay.recording_player import (
 )
 from tests.controller.services.overlay.test_overlay_service import configured, station
 from tests.controller.services.test_app import running
-from tests.controller.services.test_app_clock import Wall
+from tests.controller.services.test_app_clock import OffsetClock
 from tests.scenario.link_harness import serve_csms
 
 FOLDER = Path(__file__).parent.parent / "overlay" / "recordings"
@@ -190,8 +190,8 @@ async def daemons(
 async def test_daemons_pass_recorded_frames_as_wwcp_nodes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, ours: tuple[str, ...], verifies: bool
 ) -> None:
-    monkeypatch.setattr("controller.services.machine.wall_clock.datetime", Wall)
-    monkeypatch.setattr(Wall, "ahead", timedelta(seconds=UTC_S - time.time()))
+    monkeypatch.setattr("controller.services.machine.wall_clock.datetime", OffsetClock)
+    monkeypatch.setattr(OffsetClock, "ahead", timedelta(seconds=UTC_S - time.time()))
     recording = read_recording(FOLDER / f"{name}.jsonl")
     policy = policy_of(tmp_path, recording) if verifies else ""
     if verifies:

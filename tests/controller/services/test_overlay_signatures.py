@@ -15,7 +15,7 @@ from trio_websocket import WebSocketConnection
 
 from tests.controller.services.overlay.test_overlay_service import MODE, configured, receive_message, station
 from tests.controller.services.test_app import running
-from tests.controller.services.test_app_clock import Wall
+from tests.controller.services.test_app_clock import OffsetClock
 from tests.controller.services.test_overlay_kill import End
 from tests.controller.signing.files import write_policy
 from tests.controller.signing.policy_examples import OLGA, TOM, signed
@@ -101,18 +101,18 @@ async def test_overlay_forged_or_replayed_command_is_refused(tmp_path: Path) -> 
 async def test_overlay_signatures_no_clock_makes_old_command_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controller.services.machine.wall_clock.datetime", Wall)
-    monkeypatch.setattr(Wall, "ahead", timedelta(0))
+    monkeypatch.setattr("controller.services.machine.wall_clock.datetime", OffsetClock)
+    monkeypatch.setattr(OffsetClock, "ahead", timedelta(0))
     good, unseen = a_good_one(), a_good_one(14.0)
     async with serve_csms() as backend, chain(tmp_path, backend.port):
         link = await backend.accept()
         await below(link)
         await passes(link, "good", good)
-        monkeypatch.setattr(Wall, "ahead", timedelta(hours=1))
+        monkeypatch.setattr(OffsetClock, "ahead", timedelta(hours=1))
         await is_refused(link, "late", unseen, "before now")
-        monkeypatch.setattr(Wall, "ahead", timedelta(hours=-1))
+        monkeypatch.setattr(OffsetClock, "ahead", timedelta(hours=-1))
         await is_refused(link, "early", unseen, "after now")
-        monkeypatch.setattr(Wall, "ahead", timedelta(0))
+        monkeypatch.setattr(OffsetClock, "ahead", timedelta(0))
         await is_refused(link, "again", good, "it was received before")
 
 

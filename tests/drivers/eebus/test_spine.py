@@ -12,8 +12,8 @@ from drivers.eebus.lpc import State
 from tests.drivers.eebus.guard import (
     GUARD_DEVICE,
     OUR_DEVICE,
+    ControlledSite,
     Guard,
-    Site,
     commands_of,
     notified,
     result_of,
@@ -25,12 +25,12 @@ VERSION = re.compile(r"[1-9][0-9]*\.[0-9]+\.[0-9]+")
 
 
 @pytest.fixture
-def site() -> Site:
-    return Site()
+def site() -> ControlledSite:
+    return ControlledSite()
 
 
 @pytest.fixture
-def guard(site: Site) -> Guard:
+def guard(site: ControlledSite) -> Guard:
     """A guard after the SHIP handshake."""
     guard = Guard(site)
     guard.handshake()
@@ -38,7 +38,7 @@ def guard(site: Site) -> Guard:
 
 
 @pytest.fixture
-def bound(site: Site) -> Guard:
+def bound(site: ControlledSite) -> Guard:
     """A guard that is discovered, subscribed and bound."""
     return Guard(site).connect()
 
@@ -74,7 +74,7 @@ def test_tc_spine_comp_002_newer_minor_version_is_answered(guard: Guard) -> None
     assert answer["header"]["cmdClassifier"] == "reply"
 
 
-def test_tc_spine_comp_003_unknown_elements_in_reply_are_skipped(guard: Guard, site: Site) -> None:
+def test_tc_spine_comp_003_unknown_elements_in_reply_are_skipped(guard: Guard, site: ControlledSite) -> None:
     discovery = guard.discovery()
     discovery["featureInformation"][0]["description"]["featureType"] = "Qwertz"
     discovery["featureInformation"][0]["description"]["asdf"] = {"nothing": [1, 2]}
@@ -312,7 +312,7 @@ def test_binding_with_another_feature_type_is_refused(guard: Guard) -> None:
     assert result_of(guard.datagram("call", call, ack=True)) == 7
 
 
-def test_spine_bindings_and_subscriptions_end_with_connection(site: Site, bound: Guard) -> None:
+def test_spine_bindings_and_subscriptions_end_with_connection(site: ControlledSite, bound: Guard) -> None:
     site.node.lost("c1")
     again = Guard(site, "c2")
     again.handshake()
@@ -324,7 +324,7 @@ def test_spine_bindings_and_subscriptions_end_with_connection(site: Site, bound:
 # -- relations to the guard ---------------------------------------------------------------------------
 
 
-def test_tc_spine_entity_002_guard_on_another_entity_is_found(site: Site, bound: Guard) -> None:
+def test_tc_spine_entity_002_guard_on_another_entity_is_found(site: ControlledSite, bound: Guard) -> None:
     bound.beat()
     assert bound.write_limit(5000, active=True) == 0
     removed = {"entityAddress": {"device": GUARD_DEVICE, "entity": [1]}, "lastStateChange": "removed"}
@@ -340,7 +340,7 @@ def test_tc_spine_entity_002_guard_on_another_entity_is_found(site: Site, bound:
     assert site.lpc.limit_w == 6000
 
 
-def test_tc_spine_rts_001_client_features_of_another_type(site: Site) -> None:
+def test_tc_spine_rts_001_client_features_of_another_type(site: ControlledSite) -> None:
     guard = Guard(site)
     guard.types = dict.fromkeys(guard.types, "Generic")
     guard.connect()
@@ -349,7 +349,7 @@ def test_tc_spine_rts_001_client_features_of_another_type(site: Site) -> None:
     assert site.state is State.LIMITED
 
 
-def test_tc_spine_rts_002_client_features_of_unknown_type(site: Site) -> None:
+def test_tc_spine_rts_002_client_features_of_unknown_type(site: ControlledSite) -> None:
     guard = Guard(site)
     guard.types = dict.fromkeys(guard.types, "Qwertz")
     guard.version = "1.999.999"
@@ -359,7 +359,7 @@ def test_tc_spine_rts_002_client_features_of_unknown_type(site: Site) -> None:
     assert site.state is State.LIMITED
 
 
-def test_tc_spine_rts_003_heartbeat_of_client_that_bound(site: Site) -> None:
+def test_tc_spine_rts_003_heartbeat_of_client_that_bound(site: ControlledSite) -> None:
     guard = Guard(site)
     guard.handshake()
     discovery = guard.discovery()
@@ -382,14 +382,14 @@ def test_tc_spine_rts_003_heartbeat_of_client_that_bound(site: Site) -> None:
     assert site.lpc.heartbeat_at == site.now
 
 
-def test_tc_spine_rts_004_unknown_element_in_write_is_skipped(site: Site, bound: Guard) -> None:
+def test_tc_spine_rts_004_unknown_element_in_write_is_skipped(site: ControlledSite, bound: Guard) -> None:
     bound.beat()
     more = {"qwertzuiopasdfg": "testData"}
     assert bound.write_limit(3300, active=True, more=more, version="1.999.999") == 0
     assert site.lpc.limit_w == 3300
 
 
-def test_tc_spine_rts_005_number_without_scale_keeps_scale(site: Site, bound: Guard) -> None:
+def test_tc_spine_rts_005_number_without_scale_keeps_scale(site: ControlledSite, bound: Guard) -> None:
     bound.beat()
     assert bound.write_limit(42, scale=2, active=True) == 0
     assert bound.write_limit(3300, scale=None, active=True) == 0
@@ -397,7 +397,7 @@ def test_tc_spine_rts_005_number_without_scale_keeps_scale(site: Site, bound: Gu
     assert site.lpc.limit_w == 330_000
 
 
-def test_spine_discovery_after_binding_subscribes_heartbeat(site: Site) -> None:
+def test_spine_discovery_after_binding_subscribes_heartbeat(site: ControlledSite) -> None:
     guard = Guard(site)
     guard.handshake()
     assert guard.link("Binding", 1, 1) == 0
@@ -406,7 +406,7 @@ def test_spine_discovery_after_binding_subscribes_heartbeat(site: Site) -> None:
     assert heartbeat_subscriptions(guard) == [[1]]
 
 
-def test_lost_heartbeat_subscription_is_renewed(site: Site, bound: Guard) -> None:
+def test_lost_heartbeat_subscription_is_renewed(site: ControlledSite, bound: Guard) -> None:
     bound.beat()
     for _ in range(300):
         bound.wait(1)
@@ -414,7 +414,7 @@ def test_lost_heartbeat_subscription_is_renewed(site: Site, bound: Guard) -> Non
     assert heartbeat_subscriptions(bound) == [[1]] * 4
 
 
-def test_refused_heartbeat_subscription_is_retried(site: Site) -> None:
+def test_refused_heartbeat_subscription_is_retried(site: ControlledSite) -> None:
     bound = Guard(site)
     bound.answers_calls = False
     bound.connect()
@@ -429,7 +429,7 @@ def test_refused_heartbeat_subscription_is_retried(site: Site) -> None:
     assert len(heartbeat_subscriptions(bound)) == 2
 
 
-def test_spine_second_guard_is_not_bound_while_first_is(site: Site, bound: Guard) -> None:
+def test_spine_second_guard_is_not_bound_while_first_is(site: ControlledSite, bound: Guard) -> None:
     site.node.trust("c" * 40, site.now)
     second = Guard(site, "c2", "c" * 40, device="d:_n:Guard-2")
     second.handshake()
@@ -442,7 +442,7 @@ def test_spine_second_guard_is_not_bound_while_first_is(site: Site, bound: Guard
     assert second.link("Binding", 1, 1) == 0
 
 
-def test_spine_deleted_heartbeat_source_is_removed_with_binding(bound: Guard, site: Site) -> None:
+def test_spine_deleted_heartbeat_source_is_removed_with_binding(bound: Guard, site: ControlledSite) -> None:
     bound.beat()
     bound.link("Binding", 1, 1, call="Delete")
     site.advance(1)
@@ -480,7 +480,7 @@ def heartbeat_read(guard: Guard) -> int:
     ],
 )
 def test_heartbeat_read_after_subscription_counts_if_fresh(
-    site: Site, bound: Guard, data: Any, counts: bool
+    site: ControlledSite, bound: Guard, data: Any, counts: bool
 ) -> None:
     bound.datagram(
         "reply",
