@@ -292,7 +292,7 @@ class PricePlan:
         # Others take room for a while only: what it received in the better of two counts.
         expected_w = max(1.0, LEAST_PART * most_w, min(most_w, share_w, max(received_w, default=math.inf)))
         prices = self._prices(quarter, leaves_at)
-        needed = left_wh * 3600 / expected_w / QUARTER_S
+        needed = _quarters(left_wh, expected_w)
         has_charged = before is not None and before.charges and before.made_in == quarter - 1
         chosen = max(needed, 1.0) - SMALL_REST if received_w else RESERVE * needed
         is_rest = has_charged and needed <= SMALL_REST
@@ -300,9 +300,11 @@ class PricePlan:
         if not received_w and sure_w < expected_w and prices:
             if has_charged:
                 quarters |= {quarter}  # to show what it receives
-            with_small = [_quarters(left_wh, watts) + SPARE_QUARTERS for watts in small_w if watts < sure_w]
+            with_small = [
+                _with_reserve(left_wh, watts) + SPARE_QUARTERS for watts in small_w if watts < sure_w
+            ]
             fitting = (number for number in with_small if number <= len(prices))
-            quarters |= _early_one(prices, quarters, next(fitting, _quarters(left_wh, sure_w)))
+            quarters |= _early_one(prices, quarters, next(fitting, _with_reserve(left_wh, sure_w)))
         shows_until = -math.inf if before is None else before.shows_until
         begins_at = max(utc, min(quarters, default=quarter) * QUARTER_S)
         is_late = [_is_late(utc, begins_at, leaves_at, left_wh, w) for w in small_w if w < expected_w]
@@ -338,9 +340,14 @@ def _received_w(before: _Choice, left_wh: float, quarter: int) -> tuple[float, .
     return *before.received_w[-1:], (before.left_wh - left_wh) * 3600 / charged_s
 
 
-def _quarters(energy_wh: float, power_w: float) -> int:
-    """Return the number of quarter hours that an energy takes, with a reserve."""
-    return math.ceil(RESERVE * energy_wh * 3600 / power_w / QUARTER_S)
+def _quarters(energy_wh: float, power_w: float) -> float:
+    """Return the number of quarter hours that an energy takes."""
+    return energy_wh * 3600 / power_w / QUARTER_S
+
+
+def _with_reserve(energy_wh: float, power_w: float) -> int:
+    """Return the number of whole quarter hours that an energy takes, with a reserve."""
+    return math.ceil(RESERVE * _quarters(energy_wh, power_w))
 
 
 def _is_late(utc: float, begins_at: float, leaves_at: float, energy_wh: float, power_w: float) -> bool:
