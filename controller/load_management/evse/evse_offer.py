@@ -387,7 +387,7 @@ class EvseOffer:
             return 0.0
         is_wired = max(draw.surely_drawn[phase] for phase in needed.phases) >= UNLOADED_A
         drawn_a = self._drawn_a(needed, now)
-        if not is_wired or drawn_a < model.least_a:
+        if not is_wired:
             return 0.0
         step_a = min(METER_STEP_A, drawn_a - model.least_a)
         if step_a < needed.least_a and needed.may_pause and not self._delivery.never_pauses:

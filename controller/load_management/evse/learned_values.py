@@ -174,8 +174,8 @@ class LearnedPhases:
 class LearnedMinimum:
     """Least offer (A per phase) under which the car charges: `least_a`, the EVSE's `min_a` until it stops.
 
-    A car that charges under one offer and stops when it falls needs more than the lower one for as long as it
-    is connected. It is then offered the lowest that has kept it charging, at most `MOST_NEEDED_A`.
+    A car that charges under one offer and stops when it falls needs more than the lower one, until it charges
+    under less. It is then offered the lowest that has kept it charging, at most `MOST_NEEDED_A`.
     """
 
     def __init__(self, min_a: float, max_a: float) -> None:
@@ -200,6 +200,9 @@ class LearnedMinimum:
     def on_draw(self, offered_a: float) -> None:
         """Note that the car charges under a settled offer."""
         self._kept_a = offered_a if self._kept_a is None else min(self._kept_a, offered_a)
+        if self._kept_a < self._needed_a:
+            self._needed_a = self._kept_a
+            self._update()
 
     def on_stop(self, offered_a: float) -> None:
         """Note that the car has stopped right after its offer fell to this one."""

@@ -607,6 +607,35 @@ def test_right_meter_of_building_that_comes_to_rest_costs_one_car_a_moment() -> 
     assert gained_as >= 0.98 * 900 * (40.0 - MARGIN_A - 9.0)
 
 
+class TaperingCar(CarModel):
+    """Takes a little less than the least offer."""
+
+    def draw_a(self, limit_a: float) -> float:
+        return min(5.7, super().draw_a(limit_a))
+
+
+def falls_unsteadily(now: float) -> PhaseAmps:
+    """Return the load of a building that falls from 30 to 8 A, up and down, in the 40 s from 600 s on."""
+    times = {600.0: 30.0, 606.0: 24.0, 612.0: 29.0, 618.0: 18.0, 624.0: 22.0, 640.0: 12.0}
+    base = next((load_a for until, load_a in times.items() if now < until), 8.0) + now % 7 / 10
+    return (base, base, base)
+
+
+@pytest.mark.parametrize("report_s", [10, 60])
+def test_car_below_its_minimum_is_paused_for_proof_that_others_wait_for(report_s: int) -> None:
+    # The load of 30 A may be hidden behind the first car: the two others wait, although 39 A less 8 A are
+    # free. It cannot come down, so only a pause shows that the meter sees it.
+    site = make_site(right, falls_unsteadily, [TaperingCar()] * 3, 40.0, report_s, fallback_a=0.0)
+    site.wait(600 - round(site.now))
+    site.plug_in("C0", TaperingCar())
+    site.wait(60)
+    for name in ("C1", "C2"):
+        site.plug_in(name, CarModel())
+    site.wait(900)
+    draws_a = [site.station(f"C{number}").draw_a for number in range(3)]
+    assert draws_a == pytest.approx([5.7, 11.5, 11.5], abs=0.7)
+
+
 def with_ratio(part: float) -> Shown:
     """Return a meter whose current transformers have another ratio than configured: it shows a part."""
 

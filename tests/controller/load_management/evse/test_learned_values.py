@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from controller.load_management.evse.learned_values import LearnedNeed, LearnedPhases
+from controller.load_management.evse.learned_values import (
+    LearnedMinimum,
+    LearnedNeed,
+    LearnedPhases,
+)
 
 Report = tuple[float | None, float | None, float | None]
 
@@ -102,3 +106,15 @@ def test_learned_phases_set_to_one_stay_until_others_follow() -> None:
     assert phases.used == (True, False, False)
     assert phases.on_step((-4.0, -4.0, -4.0)), "the station has not switched"
     assert phases.used == (True, True, True)
+
+
+def test_minimum_falls_again_when_car_charges_under_less() -> None:
+    # A car that was paused and takes some seconds to start again under 8 A had not stopped for want of 10 A.
+    minimum = LearnedMinimum(6.0, 32.0)
+    minimum.on_draw(10.0)
+    minimum.on_stop(8.0)
+    assert minimum.least_a == 10.0
+    minimum.on_draw(8.0)
+    assert minimum.least_a == 8.0
+    minimum.on_draw(10.0)
+    assert minimum.least_a == 8.0
