@@ -14,7 +14,7 @@ from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.metering.circuit_metering import BaseByCircuit, SiteBase
 from controller.load_management.metering.unproven_phases import StartingCars
 from controller.load_management.site_model import SiteModel
-from controller.load_management.site_tree import CircuitNode, PhaseAmps, SiteTree, lower_of
+from controller.load_management.site_tree import ZERO, CircuitNode, PhaseAmps, SiteTree, lower_of
 from controller.model.statements import Statement, StatementCode
 
 NOISE_A = 0.03
@@ -57,14 +57,7 @@ class CircuitSupply:
 
     def supply(self, circuit: CircuitNode, base_a: PhaseAmps, now: float) -> PhaseAmps:
         """Return what a circuit with this base load supplies to the EVSEs below it (A per phase)."""
-        margin_a = self._model.metering.margin_a(circuit)
-        limit_a = self._model.energy.calendar.limit_a(circuit)
-        is_root = circuit.id == self._model.site.circuits[0].id
-        if is_root:
-            limit_a = subtract(lower_of(limit_a, self._model.group_a), self._model.energy.hidden_a)
-        if margin_a >= NOISE_A:
-            base_a = _without_noise(base_a)
-        left_a = subtract(limit_a, (base_a[0] + margin_a, base_a[1] + margin_a, base_a[2] + margin_a))
+        left_a = self._left_a(circuit, self._model.energy.calendar.limit_a(circuit), base_a)
         self.starting.discard(circuit.id)
         metered = self._model.metering.metered(circuit.id)
         if metered is None or not metered.unseen.phases:
@@ -73,6 +66,21 @@ class CircuitSupply:
         if found != left_a:
             self.starting.add(circuit.id)
         return found
+
+    def _left_a(self, circuit: CircuitNode, limit_a: PhaseAmps, base_a: PhaseAmps) -> PhaseAmps:
+        """Return what a limit of a circuit, and a backend's of the site, leave beside all but cars."""
+        if circuit.id == self._model.site.circuits[0].id:
+            limit_a = lower_of(limit_a, self._model.group_a)
+        return subtract(limit_a, self._others_a(circuit, base_a))
+
+    def _others_a(self, circuit: CircuitNode, base_a: PhaseAmps) -> PhaseAmps:
+        """Return what a circuit with this base load has for no EVSE, with its margin (A per phase)."""
+        margin_a = self._model.metering.margin_a(circuit)
+        if margin_a >= NOISE_A:
+            base_a = _without_noise(base_a)
+        is_root = circuit.id == self._model.site.circuits[0].id
+        first, second, third = self._model.energy.hidden_a if is_root else ZERO
+        return (base_a[0] + margin_a + first, base_a[1] + margin_a + second, base_a[2] + margin_a + third)
 
     def _find_starting(self, circuit: CircuitNode, now: float) -> StartingCars:
         """Return what the EVSEs below a circuit need whose meter has shown no current yet."""
@@ -257,25 +265,25 @@ class CircuitSupply:
             if not each.evse.is_controllable
         )
 
-    def car_rooms(self, base: SiteBase, now: float) -> dict[str, CarRoom]:
-        """Return the power that each circuit has for the cars below it while the building stays as it is.
+    def car_rooms(self, base: SiteBase) -> dict[str, CarRoom]:
+        """Return the power that each circuit has for cars by its own limits, beside the building as it is.
 
         None is found where no car waits for a cheaper quarter hour.
         """
-        energy = self._model.energy
-        if not energy.evses.waits.are_used:
+        if not self._model.energy.evses.waits.are_used:
             return {}
         found: dict[str, CarRoom] = {}
         for circuit in self._model.site.circuits:
             base_a = base.assumed[circuit.id]
             base_w = self._model.metering.power_w(circuit, base_a)
-            limit_w = energy.calendar.limit_w(circuit)
-            peak_w = energy.peaks.steady_room_w(circuit.id, base_w, energy.utc(now))
-            first, second, third = self.supply(circuit, base_a, now)
+            first, second, third = self._left_a(circuit, circuit.limit_a, base_a)
             volts = self._model.metering.voltage_v(circuit.id)
             found[circuit.id] = CarRoom(
-                (first * volts, second * volts, third * volts),
-                min(peak_w, math.inf if limit_w is None else limit_w - base_w),
+                phases_w=(first * volts, second * volts, third * volts),
+                sum_w=math.inf if circuit.limit_w is None else circuit.limit_w - base_w,
+                others_a=self._others_a(circuit, base_a),
+                base_w=base_w,
+                volts=volts,
             )
         return found
 

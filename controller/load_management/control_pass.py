@@ -585,7 +585,7 @@ class ControlPass:
         for ref in self._model.energy.evses.tracked:
             controller = self._model.by_ref[ref]
             uses[ref] = controller.demand.use(self._model.metering.voltage_v(controller.evse.circuit), now)
-        bases, rooms = self._supply.peak_bases(base, now), self._supply.car_rooms(base, now)
+        bases, rooms = self._supply.peak_bases(base, now), self._supply.car_rooms(base)
         plans = self._model.energy.update(bases, uses, now, rooms)
         for ref in self._planned | plans.keys():
             controller = self._model.by_ref[ref]

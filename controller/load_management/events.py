@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from controller.chargers.quirks import Quirk
-from controller.load_management.site_tree import PhaseAmps, PhaseFlags
+from controller.load_management.site_tree import ZERO, PhaseAmps, PhaseFlags
 from controller.model.observations import EvseRef, Observation
 from controller.model.statements import Statement
 from controller.profiles.limit_profiles import LimitKind
@@ -117,10 +117,26 @@ class EvseUse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CarRoom(msgspec.Struct, frozen=True):
-    """Power that a circuit has for the cars below it: on each phase, and on all together (W)."""
+    """Power that a circuit has for the cars below it: on each phase, and on all together (W).
+
+    `others_a`: what does not flow to cars, with the margin (A per phase); `base_w`: the building's part of it
+    (W); `volts`: voltage of a phase.
+    """
 
     phases_w: PhaseAmps
     sum_w: float = math.inf
+    others_a: PhaseAmps = ZERO
+    base_w: float = 0.0
+    volts: float = 230.0
+
+    def lowered(self, limit_a: float, limit_w: float) -> CarRoom:
+        """Return the room under a limit of each phase (A) and one of all phases together (W)."""
+        first, second, third = (
+            min(room_w, (limit_a - others_a) * self.volts)
+            for room_w, others_a in zip(self.phases_w, self.others_a, strict=True)
+        )
+        sum_w = min(self.sum_w, limit_w - self.base_w)
+        return msgspec.structs.replace(self, phases_w=(first, second, third), sum_w=sum_w)
 
 
 NO_ROOMS: Mapping[str, CarRoom] = {}

@@ -1,9 +1,10 @@
-"""Entries of the calendar that hold now."""
+"""Entries of the calendar that hold now, and in a quarter hour to come."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from controller.load_management.energy.energy_settings import CalendarEntry, EnergySettings
@@ -14,8 +15,9 @@ from controller.model.observations import EvseRef
 from controller.model.statements import Statement, StatementCode
 
 MINUTE_S = 60.0
-QUARTERS_KEPT = 2
-"""Quarter hours whose peaks are kept: the one that runs, and the one that has ended."""
+QUARTER_MINUTES = int(QUARTER_S / MINUTE_S)
+QUARTERS_KEPT = 1000
+"""Quarter hours whose entries are kept: those of the longest plan, and the one that has ended."""
 
 
 class QuarterTarget(NamedTuple):
@@ -23,6 +25,13 @@ class QuarterTarget(NamedTuple):
 
     watts: float
     entry: str
+
+
+class CalendarPart(NamedTuple):
+    """Part of a quarter hour (0 to 1) in which the same entries hold, those of priorities left out."""
+
+    part: float
+    entries: tuple[CalendarEntry, ...]
 
 
 class ActiveCalendar:
@@ -33,6 +42,7 @@ class ActiveCalendar:
 
     def __init__(self, settings: EnergySettings) -> None:
         self._settings = settings
+        self._of_power = _find_power_entries(settings)
         self._minute: int | None = None
         self.entries: tuple[CalendarEntry, ...] = settings.calendar
         """Entries that hold, in the order of the settings."""
@@ -40,15 +50,16 @@ class ActiveCalendar:
         """Begin of that date (POSIX s)."""
         self.day = ""
         """Date of the site's clock ("2026-11-27"); empty where the time of day is unknown."""
-        self._peaks_of: dict[int, list[tuple[CalendarEntry, ...]]] = {}
-        """Entries with a `peak_w` in the minutes of quarter hours (POSIX s / 900), each combination once."""
+        self._parts: dict[int, tuple[CalendarPart, ...]] = {}
+        """Parts of quarter hours (POSIX s / 900)."""
 
     def replace_settings(self, settings: EnergySettings, utc: float | None) -> None:
         """Apply another calendar, and find what holds of it at a time of day (POSIX s)."""
         self._settings = settings
+        self._of_power = _find_power_entries(settings)
         self._minute = None
         self.entries = settings.calendar
-        self._peaks_of.clear()
+        self._parts.clear()
         self.update(utc)
 
     def update(self, utc: float | None) -> None:
@@ -102,28 +113,46 @@ class ActiveCalendar:
 
         In minutes for which no entry sets one it is `own_w` (W). The lowest of all minutes counts.
         """
+        if utc is None:
+            parts: tuple[CalendarPart, ...] = (CalendarPart(1.0, self._of_power),)
+        else:
+            parts = self.parts_of(math.floor(utc / QUARTER_S))
         found: list[QuarterTarget] = []
-        for entries in self._peaks_in(utc):
-            of_circuit = [e for e in entries if e.circuit == circuit]
-            found += [QuarterTarget(e.peak_w, e.name) for e in of_circuit if e.peak_w is not None]
-            if not of_circuit and own_w is not None:
+        for _, entries in parts:
+            targets = [
+                QuarterTarget(each.peak_w, each.name)
+                for each in entries
+                if each.circuit == circuit and each.peak_w is not None
+            ]
+            found += targets
+            if not targets and own_w is not None:
                 found.append(QuarterTarget(own_w, ""))
         return min(found, default=None)
 
-    def _peaks_in(self, utc: float | None) -> list[tuple[CalendarEntry, ...]]:
-        """Return the entries with a `peak_w` in the minutes of a quarter hour, each combination once."""
-        with_peak = tuple(entry for entry in self._settings.calendar if entry.peak_w is not None)
-        if utc is None or not with_peak:
-            return [with_peak]
-        quarter = math.floor(utc / QUARTER_S)
-        if quarter not in self._peaks_of:
-            while len(self._peaks_of) >= QUARTERS_KEPT:
-                del self._peaks_of[next(iter(self._peaks_of))]
-            minutes = (quarter * QUARTER_S + MINUTE_S * number for number in range(int(QUARTER_S / MINUTE_S)))
-            walls = [local_time(each, self._settings.zone) for each in minutes]
-            holding = (tuple(e for e in with_peak if e.span.is_active(wall)) for wall in walls)
-            self._peaks_of[quarter] = list(dict.fromkeys(holding))
-        return self._peaks_of[quarter]
+    def parts_of(self, quarter: int) -> tuple[CalendarPart, ...]:
+        """Return the parts of a quarter hour (POSIX s / 900), in their order."""
+        if quarter not in self._parts:
+            if len(self._parts) >= QUARTERS_KEPT:
+                self._parts.clear()
+            self._parts[quarter] = self._find_parts(quarter)
+        return self._parts[quarter]
+
+    def _find_parts(self, quarter: int) -> tuple[CalendarPart, ...]:
+        """Return the parts of a quarter hour, cut where the clock shows the begin or end of an entry."""
+        if not self._of_power:
+            return (CalendarPart(1.0, ()),)
+        local = local_time(quarter * QUARTER_S, self._settings.zone)
+        edges = (edge for entry in self._of_power for edge in (entry.span.begin, entry.span.end))
+        begins = sorted({0, *((edge - local.minute) % QUARTER_MINUTES for edge in edges)})
+        parts: list[CalendarPart] = []
+        for begin, end in pairwise((*begins, QUARTER_MINUTES)):
+            wall = local_time(quarter * QUARTER_S + begin * MINUTE_S, self._settings.zone)
+            entries = tuple(entry for entry in self._of_power if entry.span.is_active(wall))
+            part = (end - begin) / QUARTER_MINUTES
+            if parts and parts[-1].entries == entries:
+                part += parts.pop().part
+            parts.append(CalendarPart(part, entries))
+        return tuple(parts)
 
     def reductions(self, circuits: Iterable[CircuitNode]) -> dict[str, Statement]:
         """Return the entries that lower the limit of a phase of one of these circuits, by circuit."""
@@ -152,6 +181,19 @@ class ActiveCalendar:
 
     def surplus_modes(self) -> dict[EvseRef, bool]:
         """Return for each EVSE whose mode an entry sets whether it is surplus; the last one holds."""
-        return {
-            ref: entry.surplus for entry in self.entries if entry.surplus is not None for ref in entry.evses
-        }
+        return find_surplus_modes(self.entries)
+
+
+def find_surplus_modes(entries: Iterable[CalendarEntry]) -> dict[EvseRef, bool]:
+    """Return for each EVSE whose mode one of these entries sets whether it is surplus; the last one holds."""
+    return {ref: entry.surplus for entry in entries if entry.surplus is not None for ref in entry.evses}
+
+
+def _find_power_entries(settings: EnergySettings) -> tuple[CalendarEntry, ...]:
+    """Return the entries that change what EVSEs can receive: limits, targets and modes."""
+    return tuple(
+        entry
+        for entry in settings.calendar
+        if entry.surplus is not None
+        or any(limit is not None for limit in (entry.limit_a, entry.limit_w, entry.peak_w))
+    )

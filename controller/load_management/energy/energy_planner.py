@@ -56,7 +56,7 @@ class EnergyPlanner:
         self.records: list[EnergyCounted] = []
         """Records to be stored; `take_records` takes them out."""
         self.peaks = PeakBudgets(site, settings, self.calendar, voltage_v, self.records)
-        self.evses = EvsePlans(site, settings, self.calendar, self.records)
+        self.evses = EvsePlans(site, settings, self.calendar, self.peaks, self.records)
         self._battery = None if settings.battery is None else SiteBattery(settings.battery, voltage_v)
         self.hidden_a = ZERO
         """Current that a battery delivers at the grid connection and no car may count on (A per phase)."""

@@ -19,6 +19,7 @@ from controller.load_management.energy.energy_records import (
 from controller.load_management.energy.energy_settings import EnergySettings
 from controller.load_management.energy.energy_use import LESS_ENERGY, EnergyUse
 from controller.load_management.energy.energy_view import GroupView
+from controller.load_management.energy.peak_budgets import PeakBudgets
 from controller.load_management.energy.price_waits import PriceWaits
 from controller.load_management.energy.tenant_groups import GuaranteedGroup
 from controller.load_management.events import NO_ROOMS, CarRoom, EvsePlan, EvseUse
@@ -34,13 +35,18 @@ class EvsePlans:
     """
 
     def __init__(
-        self, site: SiteTree, settings: EnergySettings, calendar: ActiveCalendar, records: list[EnergyCounted]
+        self,
+        site: SiteTree,
+        settings: EnergySettings,
+        calendar: ActiveCalendar,
+        peaks: PeakBudgets,
+        records: list[EnergyCounted],
     ) -> None:
         self._calendar = calendar
         self._use = EnergyUse((), records)
         self._classes: dict[EvseRef, str] = {}
         self.departures = DeparturePlan(settings)
-        self.waits = PriceWaits(site, settings)
+        self.waits = PriceWaits(site, settings, calendar, peaks)
         self.prices = self.waits.prices
         self.replace_settings(site, settings)
 

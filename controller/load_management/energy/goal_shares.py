@@ -26,6 +26,8 @@ class GoalShare(NamedTuple):
 
 
 UNBOUNDED = GoalShare(math.inf, math.inf)
+LEAST_PART = 0.1
+"""Part of its greatest power that a car is expected to receive at least, where it can expect as much."""
 
 
 class _Queue:
@@ -49,7 +51,7 @@ def find_shares(
 ) -> dict[EvseRef, GoalShare]:
     """Return what each car with a goal can expect, of energies that are left.
 
-    Cars without a goal get their minimum first.
+    Cars without a goal get their minimum first. A room below the minimum of a car gives it nothing.
     """
     shares = dict.fromkeys(needs_wh, UNBOUNDED)
     for circuit, room in rooms.items():
@@ -69,10 +71,16 @@ def find_shares(
             )
             for evse in cars:
                 need_wh, before = needs_wh[evse.ref], shares[evse.ref]
-                part, one_part = _part(uses[evse.ref].phases, phase), _part(evse.one_phase, phase)
+                use = uses[evse.ref]
+                part, one_part = _part(use.phases, phase), _part(evse.one_phase, phase)
+                least_w = use.least_w * part
+                least_one_w = use.least_w / max(1, sum(use.phases)) * one_part
                 shares[evse.ref] = GoalShare(
-                    min(before.share_w, _share_w(queue, need_wh, part, left_w)),
-                    min(before.one_phase_w, _share_w(queue, need_wh, one_part, left_w)),
+                    min(before.share_w, _share_w(queue, need_wh, part, left_w if room_w >= least_w else 0.0)),
+                    min(
+                        before.one_phase_w,
+                        _share_w(queue, need_wh, one_part, left_w if room_w >= least_one_w else 0.0),
+                    ),
                 )
     return shares
 

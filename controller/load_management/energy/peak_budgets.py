@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
@@ -168,7 +167,7 @@ class PeakBudgets:
         """Find the budgets of this pass; `bases` has each of `circuits`."""
         self._sum_whys.clear()
         for circuit, peak in self._peaks.items():
-            target_w = self._target_w(circuit, utc)
+            target_w = self.target_w(circuit, utc)
             base = bases[circuit]
             self._worst_w[circuit] = base.worst_w
             if target_w is None:
@@ -184,12 +183,12 @@ class PeakBudgets:
             self._budgets[circuit] = _Budget(room_w, keep_w, min(room_w, lasting_w), why)
 
     def _target(self, circuit: str, utc: float | None) -> QuarterTarget | None:
-        """Return the target of the running quarter: by the calendar, else as set; None: no target."""
+        """Return the target of the quarter hour at `utc`: by the calendar, else as set; None: no target."""
         settings = self._settings.peaks.get(circuit)
         return self._calendar.peak_target(circuit, None if settings is None else settings.target_w, utc)
 
-    def _target_w(self, circuit: str, utc: float | None) -> float | None:
-        """Return the target of the running quarter (W), or what is free in its place; None: no target.
+    def target_w(self, circuit: str, utc: float | None) -> float | None:
+        """Return the target of the quarter hour at `utc` (W), or what is free in its place; None: no target.
 
         What the month has reached under the circuit's own target is not free where the calendar sets one.
         """
@@ -203,11 +202,6 @@ class PeakBudgets:
     def _month_w(self, circuit: str, utc: float, entry: str = "") -> float:
         """Return the month's highest mean (W) in the quarters of an entry, or in all; 0: none has ended."""
         return self._months.get(circuit, {}).get(self._calendar.month(utc), {}).get(entry, 0.0)
-
-    def steady_room_w(self, circuit: str, base_w: float, utc: float | None) -> float:
-        """Return what a target leaves in every quarter hour beside a base load (W); infinite without one."""
-        target_w = self._target_w(circuit, utc)
-        return math.inf if target_w is None else target_w - base_w
 
     @property
     def budgeted(self) -> Collection[str]:
@@ -241,7 +235,7 @@ class PeakBudgets:
 
     def views(self, utc: float) -> tuple[PeakView, ...]:
         """Return the state for people."""
-        targets = {circuit: self._target_w(circuit, utc) for circuit in self._peaks}
+        targets = {circuit: self.target_w(circuit, utc) for circuit in self._peaks}
         return tuple(
             PeakView(
                 circuit=circuit,

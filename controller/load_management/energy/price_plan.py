@@ -28,6 +28,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from heapq import heappop, heappush
 from itertools import pairwise
+from typing import NamedTuple
 
 import msgspec
 
@@ -37,6 +38,7 @@ from controller.load_management.energy.energy_csv import (
     ValueMistakeError,
     read_rows,
 )
+from controller.load_management.energy.goal_shares import LEAST_PART, UNBOUNDED, GoalShare
 from controller.load_management.energy.quarter_peak import QUARTER_S
 from controller.model.observations import EvseRef
 from drivers.coded_text import coded
@@ -51,14 +53,18 @@ RESERVE = 1.15
 SMALL_REST = 0.25
 """Part of a quarter hour that is not worth another one: a car that charges goes on until it has that, too."""
 LONGEST_PLAN_S = 8 * 86_400.0
-LEAST_PART = 0.1
-"""Lowest part of its greatest power that a car is expected to receive."""
+MOST_QUARTERS = 1000
+"""Quarter hours whose prices are kept."""
 SPARE_QUARTERS = 4
 """Quarter hours to spare from which on a car is taken to have a small charger, until it has charged."""
 PROVEN_S = 300.0
 """Time of charging that shows what a car receives (s)."""
 SHOWING_S = 1200.0
 """Longest time for which a car is given its minimum until its phases are known (s)."""
+ALL_PART = 0.8
+"""Part of its share from which on a car has received all of it: of a larger one it may receive more."""
+ROUNDED_WH = 1e-6
+"""Error of sums (Wh)."""
 EQUAL_PART = 0.8
 """Part of the steps of a series that are equal, from which on a longer one is a gap."""
 
@@ -185,11 +191,39 @@ _GERMAN_TIME = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})\s+(\d{1,2}:\d\d)(?::\d
 _POSIX_TIME = re.compile(r"\d{10}|\d{13}")
 
 
+class ExpectedCar(NamedTuple):
+    """Car that needs `left_wh` until it leaves, and what can be expected of it (W).
+
+    `most_w`: the most that it can receive; `sure_w`: what it likely takes at least, before it has charged for
+    some minutes; `small_w`: what cars with small chargers take. `shares`: its part of the room for cars in
+    each quarter hour from the running one on; after them it is not known.
+    """
+
+    left_wh: float
+    most_w: float
+    sure_w: float = math.inf
+    small_w: tuple[float, ...] = ()
+    shares: Sequence[GoalShare] = ()
+
+
+class _Received(NamedTuple):
+    """Mean power that a car received in a quarter hour, and what it could have received by its share (W)."""
+
+    mean_w: float
+    share_w: float
+
+    def bound_w(self, share_w: float) -> float:
+        """Return the most that it can expect of a share: as much, unless it had all of a smaller one."""
+        had_all = self.mean_w >= ALL_PART * self.share_w
+        return math.inf if had_all and self.share_w < ALL_PART * share_w else self.mean_w
+
+
 class _Choice(msgspec.Struct):
     """Choice for one car: its quarter hours, when it was made, and for which departure.
 
-    `left_wh` was needed at `began_at` (POSIX s), when this quarter hour began for it. `received_w`: mean
-    powers of the last two quarter hours in which it charged. `is_stale`: prices have changed since.
+    `left_wh` was needed at `began_at` (POSIX s), when this quarter hour began for it, with a share of
+    `share_w`. `received`: in the last two quarter hours in which it charged. `is_stale`: prices have changed
+    since.
     """
 
     quarters: frozenset[int]
@@ -197,7 +231,8 @@ class _Choice(msgspec.Struct):
     leaves_quarter: int
     began_at: float
     left_wh: float
-    received_w: tuple[float, ...] = ()
+    share_w: float
+    received: tuple[_Received, ...] = ()
     shows_until: float = -math.inf
     is_stale: bool = False
 
@@ -213,6 +248,8 @@ class PricePlan:
     def __init__(self) -> None:
         self._series = PriceSeries()
         self._choices: dict[EvseRef, _Choice] = {}
+        self._found: dict[int, float | None] = {}
+        """Prices at the begins of quarter hours (POSIX s / 900)."""
 
     @property
     def series(self) -> PriceSeries:
@@ -223,6 +260,7 @@ class PricePlan:
         """Replace the prices; all choices are made again."""
         if series != self._series:
             self._series = series
+            self._found.clear()
             for choice in self._choices.values():
                 choice.is_stale = True
 
@@ -230,28 +268,13 @@ class PricePlan:
         """Remove the choice of a car that has left."""
         self._choices.pop(ref, None)
 
-    def may_charge(
-        self,
-        ref: EvseRef,
-        left_wh: float,
-        most_w: float,
-        leaves_at: float,
-        utc: float,
-        share_w: float = math.inf,
-        sure_w: float = math.inf,
-        small_w: Sequence[float] = (),
-    ) -> bool:
-        """Return True if a car that needs `left_wh` until `leaves_at` charges in this quarter hour.
-
-        `most_w`: the most power that it can receive, `share_w`: its part of the room for cars (W);
-        `sure_w`: what the car likely takes at least, before it has charged for some minutes; `small_w`: what
-        cars with small chargers take, which is planned with where there is an hour to spare (W).
-        """
-        if self.is_due(ref, leaves_at, utc, knows_phases=not small_w):
-            self._choices[ref] = self._choose(
-                self._choices.get(ref), left_wh, most_w, leaves_at, utc, share_w, sure_w, small_w
-            )
+    def may_charge(self, ref: EvseRef, utc: float) -> bool:
+        """Return True if a car for which quarter hours were chosen charges in this one."""
         return math.floor(utc / QUARTER_S) in self._choices[ref].quarters
+
+    def choose(self, ref: EvseRef, car: ExpectedCar, leaves_at: float, utc: float) -> None:
+        """Choose the quarter hours of a car anew."""
+        self._choices[ref] = self._choose(self._choices.get(ref), car, leaves_at, utc)
 
     def is_due(self, ref: EvseRef, leaves_at: float, utc: float, *, knows_phases: bool) -> bool:
         """Return True if the quarter hours of a car with this departure are to be chosen anew."""
@@ -275,110 +298,179 @@ class PricePlan:
         later = [each for each in choice.quarters if each > quarter]
         return min(later) * QUARTER_S if later else None
 
-    def _choose(
-        self,
-        before: _Choice | None,
-        left_wh: float,
-        most_w: float,
-        leaves_at: float,
-        utc: float,
-        share_w: float,
-        sure_w: float,
-        small_w: Sequence[float],
-    ) -> _Choice:
+    def _choose(self, before: _Choice | None, car: ExpectedCar, leaves_at: float, utc: float) -> _Choice:
         """Return the choice of a car at this moment; `before`: its last one."""
-        quarter = math.floor(utc / QUARTER_S)
-        received_w = () if before is None else _received_w(before, left_wh, quarter)
-        # Others take room for a while only: what it received in the better of two counts.
-        expected_w = max(1.0, LEAST_PART * most_w, min(most_w, share_w, max(received_w, default=math.inf)))
-        prices = self._prices(quarter, leaves_at)
-        needed = _quarters(left_wh, expected_w)
+        left_wh, quarter = car.left_wh, math.floor(utc / QUARTER_S)
+        received = () if before is None else _received(before, left_wh, quarter)
+        outlook = _Outlook(car, received, self._prices(leaves_at, utc), utc)
         has_charged = before is not None and before.charges and before.made_in == quarter - 1
-        chosen = max(needed, 1.0) - SMALL_REST if received_w else RESERVE * needed
-        is_rest = has_charged and needed <= SMALL_REST
-        quarters = frozenset({quarter}) if is_rest else _cheapest(prices, needed, chosen)
-        if not received_w and sure_w < expected_w and prices:
-            if has_charged:
-                quarters |= {quarter}  # to show what it receives
-            with_small = [
-                _with_reserve(left_wh, watts) + SPARE_QUARTERS for watts in small_w if watts < sure_w
-            ]
-            fitting = (number for number in with_small if number <= len(prices))
-            quarters |= _early_one(prices, quarters, next(fitting, _with_reserve(left_wh, sure_w)))
+        quarters = outlook.find_cheapest(quarter, knows_power=bool(received), has_charged=has_charged)
+        if not received:
+            quarters |= outlook.find_early(quarter, quarters, has_charged=has_charged)
         shows_until = -math.inf if before is None else before.shows_until
-        begins_at = max(utc, min(quarters, default=quarter) * QUARTER_S)
-        is_late = [_is_late(utc, begins_at, leaves_at, left_wh, w) for w in small_w if w < expected_w]
-        if any(is_late) and shows_until == -math.inf:
+        if shows_until == -math.inf and outlook.is_late(min(quarters), leaves_at):
             shows_until = utc + SHOWING_S
-        began_at = utc
+        began_at, share_w = utc, min(car.most_w, outlook.share_of(quarter).share_w)
         if before is not None and before.made_in == quarter and before.charges:
             quarters |= {quarter}  # it charges in this quarter hour already
-            began_at, left_wh = before.began_at, before.left_wh
+            began_at, left_wh, share_w = before.began_at, before.left_wh, before.share_w
         return _Choice(
-            quarters=quarters or frozenset({quarter}),
+            quarters=quarters,
             made_in=quarter,
             leaves_quarter=math.floor(leaves_at / QUARTER_S),
             began_at=began_at,
             left_wh=left_wh,
-            received_w=received_w,
-            shows_until=shows_until if small_w else min(shows_until, utc),
+            share_w=share_w,
+            received=received,
+            shows_until=shows_until if car.small_w else min(shows_until, utc),
         )
 
-    def _prices(self, quarter: int, leaves_at: float) -> dict[int, float]:
+    def _prices(self, leaves_at: float, utc: float) -> dict[int, float]:
         """Return the price of each whole quarter hour from this one until the departure."""
-        last = math.floor(min(leaves_at, quarter * QUARTER_S + LONGEST_PLAN_S) / QUARTER_S)
-        known = {each: self._series.price_at(each * QUARTER_S) for each in range(quarter, last)}
+        known = {each: self._price_in(each) for each in quarters_until(leaves_at, utc)}
         highest = max((price for price in known.values() if price is not None), default=0.0)
         return {each: highest if price is None else price for each, price in known.items()}
 
+    def _price_in(self, quarter: int) -> float | None:
+        """Return the price at the begin of a quarter hour; it is found once for all cars."""
+        if quarter not in self._found:
+            if len(self._found) >= MOST_QUARTERS:
+                self._found.clear()
+            self._found[quarter] = self._series.price_at(quarter * QUARTER_S)
+        return self._found[quarter]
 
-def _received_w(before: _Choice, left_wh: float, quarter: int) -> tuple[float, ...]:
-    """Return the mean powers of the last two quarter hours of charging (W); short ones do not show it."""
+
+class _Outlook:
+    """Prices of the quarter hours until a car leaves, and the energy that it can expect in each.
+
+    `received`: what it received in the last quarter hours in which it charged.
+    """
+
+    def __init__(
+        self, car: ExpectedCar, received: Sequence[_Received], prices: Mapping[int, float], utc: float
+    ) -> None:
+        self._car, self._prices, self._utc = car, prices, utc
+        self._ends_at = max(utc, (max(prices) + 1) * QUARTER_S) if prices else utc
+        self._shares = dict(zip(prices, car.shares, strict=False))
+        self._hours = {each: min(QUARTER_S, (each + 1) * QUARTER_S - utc) / 3600 for each in prices}
+        self._usable = {each: self._expected_w(each, received) * self._hours[each] for each in prices}
+        """Energy that it can expect (Wh)."""
+        self._most_wh = max(self._usable.values(), default=0.0)
+
+    def share_of(self, quarter: int) -> GoalShare:
+        """Return its part of the room for cars."""
+        return self._shares.get(quarter, UNBOUNDED)
+
+    def _expected_w(self, quarter: int, received: Sequence[_Received]) -> float:
+        share_w = min(self._car.most_w, self.share_of(quarter).share_w)
+        # Others take room for a while only: what it received in the better of two counts.
+        bound_w = max((each.bound_w(share_w) for each in received), default=math.inf)
+        return min(share_w, max(LEAST_PART * self._car.most_w, bound_w))
+
+    def find_cheapest(self, quarter: int, *, knows_power: bool, has_charged: bool) -> frozenset[int]:
+        """Return the cheapest quarter hours that suffice; all, or this one, where none do.
+
+        `knows_power`: its charging has shown what it receives; `has_charged`: in the last quarter hour.
+        """
+        left_wh = self._car.left_wh
+        is_rest = has_charged and left_wh <= SMALL_REST * self._usable.get(quarter, 0.0)
+        if is_rest or not self._prices:
+            return frozenset({quarter})
+        if sum(self._usable.values()) <= left_wh:
+            return frozenset(self._prices)
+        chosen_wh = RESERVE * left_wh
+        if knows_power:
+            chosen_wh = max(left_wh, self._most_wh) - SMALL_REST * self._most_wh
+        return _cheapest(self._prices, self._usable, left_wh, chosen_wh)
+
+    def find_early(self, quarter: int, chosen: Collection[int], *, has_charged: bool) -> frozenset[int]:
+        """Return quarter hours beside the chosen ones for a car that may take less than expected.
+
+        One begins in time for the least that it is likely to take, and for a small charger where an hour is
+        to spare.
+        """
+        sure = {
+            each: min(usable, self._car.sure_w * self._hours[each]) for each, usable in self._usable.items()
+        }
+        if not sum(sure.values()) < sum(self._usable.values()):
+            return frozenset()
+        begins = (
+            _latest_begin(small, self._car.left_wh)
+            for small in self._find_small()
+            if sum(small.values()) < sum(sure.values())
+        )
+        first = min(self._prices)
+        spared = (begin - SPARE_QUARTERS for begin in begins if begin is not None)
+        latest = next((begin for begin in spared if begin >= first), _latest_begin(sure, self._car.left_wh))
+        found = {quarter} if has_charged and self._usable[quarter] else set()  # to show what it receives
+        if min(chosen) > (first if latest is None else latest):
+            usable = [each for each, energy_wh in self._usable.items() if energy_wh]
+            early = [each for each in usable if latest is not None and each <= latest] or usable[:1]
+            found.add(min(early, key=lambda each: (self._prices[each], each)))
+        return frozenset(found)
+
+    def is_late(self, begin: int, leaves_at: float) -> bool:
+        """Return True if a car with a small charger misses its goal by this begin, and not by one now."""
+        left_wh = self._car.left_wh
+        for watts, small in zip(self._car.small_w, self._find_small(), strict=True):
+            if sum(small.values()) < sum(self._usable.values()):
+                last_wh = watts * max(0.0, leaves_at - self._ends_at) / 3600
+                late_wh = sum(energy_wh for each, energy_wh in small.items() if each >= begin)
+                if late_wh + last_wh < RESERVE * left_wh <= RESERVE * (sum(small.values()) + last_wh):
+                    return True
+        return False
+
+    def _find_small(self) -> list[dict[int, float]]:
+        """Return the energies that cars with small chargers receive (Wh)."""
+        return [
+            {each: min(watts, self.share_of(each).one_phase_w) * self._hours[each] for each in self._prices}
+            for watts in self._car.small_w
+        ]
+
+
+def quarters_until(leaves_at: float, utc: float) -> range:
+    """Return the quarter hours from the running one on that are over when a car leaves (POSIX s / 900)."""
+    quarter = math.floor(utc / QUARTER_S)
+    return range(quarter, math.floor(min(leaves_at, quarter * QUARTER_S + LONGEST_PLAN_S) / QUARTER_S))
+
+
+def _received(before: _Choice, left_wh: float, quarter: int) -> tuple[_Received, ...]:
+    """Return what was received in the last two quarter hours of charging; short ones do not show it."""
     charged_s = (before.made_in + 1) * QUARTER_S - before.began_at
     if quarter != before.made_in + 1 or not before.charges or charged_s < PROVEN_S:
-        return before.received_w
-    return *before.received_w[-1:], (before.left_wh - left_wh) * 3600 / charged_s
+        return before.received
+    mean_w = (before.left_wh - left_wh) * 3600 / charged_s
+    return *before.received[-1:], _Received(mean_w, before.share_w)
 
 
-def _quarters(energy_wh: float, power_w: float) -> float:
-    """Return the number of quarter hours that an energy takes."""
-    return energy_wh * 3600 / power_w / QUARTER_S
+def _latest_begin(energies: Mapping[int, float], needed_wh: float) -> int | None:
+    """Return the last quarter hour from which on an energy is received, with a reserve; None: it is not."""
+    found_wh = 0.0
+    for quarter in sorted(energies, reverse=True):
+        found_wh += energies[quarter]
+        if found_wh >= RESERVE * needed_wh:
+            return quarter
+    return None
 
 
-def _with_reserve(energy_wh: float, power_w: float) -> int:
-    """Return the number of whole quarter hours that an energy takes, with a reserve."""
-    return math.ceil(RESERVE * _quarters(energy_wh, power_w))
+def _cheapest(
+    prices: Mapping[int, float], energies: Mapping[int, float], needed_wh: float, chosen_wh: float
+) -> frozenset[int]:
+    """Return the cheapest quarter hours with so much energy, `chosen_wh`, of equal prices the first.
 
-
-def _is_late(utc: float, begins_at: float, leaves_at: float, energy_wh: float, power_w: float) -> bool:
-    """Return True if a car that receives so much misses its goal by a begin so late, and not by one now."""
-    energy_ws = energy_wh * 3600
-    return (leaves_at - begins_at) * power_w < RESERVE * energy_ws and (
-        leaves_at - utc
-    ) * power_w >= energy_ws
-
-
-def _cheapest(prices: Mapping[int, float], needed: float, chosen: float) -> frozenset[int]:
-    """Return so many of the cheapest quarter hours, `chosen`, of equal prices the first.
-
-    At no moment more of those that are `needed` is left than fits into the time that is left then, with the
+    At no moment more of the energy that is needed is left than fits into the time that is left then, with the
     reserve: where the price falls towards the departure, some of it is charged before.
     """
-    ordered = sorted(prices)
     passed: list[tuple[float, int]] = []
     found: set[int] = set()
-    for after, quarter in zip(range(len(ordered) - 1, -1, -1), ordered, strict=True):
-        heappush(passed, (prices[quarter], quarter))
-        least = needed - after / RESERVE if after else chosen
-        while passed and len(found) < least:
-            found.add(heappop(passed)[1])
+    found_wh, after_wh = 0.0, sum(energies.values())
+    for quarter in sorted(prices):
+        after_wh -= energies[quarter]
+        if energies[quarter] > 0:
+            heappush(passed, (prices[quarter], quarter))
+        least_wh = needed_wh - after_wh / RESERVE if after_wh > ROUNDED_WH else chosen_wh
+        while passed and found_wh < least_wh - ROUNDED_WH:
+            _, cheapest = heappop(passed)
+            found.add(cheapest)
+            found_wh += energies[cheapest]
     return frozenset(found)
-
-
-def _early_one(prices: Mapping[int, float], chosen: Collection[int], needed: int) -> frozenset[int]:
-    """Return the cheapest quarter hour that leaves time for `needed` ones; none if such a one is chosen."""
-    latest = max(min(prices), max(prices) + 1 - needed)
-    if min(chosen) <= latest:
-        return frozenset()
-    early = {each: price for each, price in prices.items() if each <= latest}
-    return frozenset({min(early, key=lambda each: (early[each], each))})

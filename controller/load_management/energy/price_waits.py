@@ -6,12 +6,20 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from controller.load_management.energy.active_calendar import ActiveCalendar
+from controller.load_management.energy.car_outlook import CarOutlook
 from controller.load_management.energy.energy_csv import ValueMistakeError
 from controller.load_management.energy.energy_records import PricesStored
 from controller.load_management.energy.energy_settings import EnergySettings
 from controller.load_management.energy.energy_view import WaitView
-from controller.load_management.energy.goal_shares import UNBOUNDED, find_shares
-from controller.load_management.energy.price_plan import PricePlan, make_series, parse_prices
+from controller.load_management.energy.peak_budgets import PeakBudgets
+from controller.load_management.energy.price_plan import (
+    ExpectedCar,
+    PricePlan,
+    make_series,
+    parse_prices,
+    quarters_until,
+)
 from controller.load_management.events import CarRoom, EvseUse
 from controller.load_management.site_tree import SiteTree
 from controller.model.observations import EvseRef
@@ -30,10 +38,16 @@ class Wait(msgspec.Struct, frozen=True):
 
 
 class PriceWaits:
-    """EVSEs whose cars wait for a lower price. `prices`: the quarter hours that cars with goals choose."""
+    """EVSEs whose cars wait for a lower price. `prices`: the quarter hours that cars with goals choose.
 
-    def __init__(self, site: SiteTree, settings: EnergySettings) -> None:
+    In surplus mode a car with a goal does not wait: it buys nothing.
+    """
+
+    def __init__(
+        self, site: SiteTree, settings: EnergySettings, calendar: ActiveCalendar, peaks: PeakBudgets
+    ) -> None:
         self.prices = PricePlan()
+        self._calendar, self._peaks = calendar, peaks
         self._waiting: tuple[EvseRef, ...] = ()
         self.replace_settings(site, settings)
 
@@ -91,19 +105,18 @@ class PriceWaits:
                 needs_wh[ref], leaves_at[ref] = left_wh, utc + leaves_in_s
             elif most is not None and price is not None and price > most:
                 found[ref] = Wait(Statement(code=StatementCode.PRICE_ABOVE, price=most))
-        is_due = any(
-            self.prices.is_due(ref, moment, utc, knows_phases=not uses[ref].small_w)
-            for ref, moment in leaves_at.items()
-        )
-        shares = find_shares(self._site, uses, needs_wh, rooms) if is_due else {}
+        modes = self._calendar.surplus_modes()
+        outlook = CarOutlook(self._site, self._calendar, self._peaks, uses, needs_wh, rooms)
         for ref, left_wh in needs_wh.items():
-            use, share = uses[ref], shares.get(ref, UNBOUNDED)
-            small_w = tuple(min(watts, share.one_phase_w) for watts in use.small_w)
-            powers_w = (share.share_w, use.sure_w, small_w)
-            if self.prices.may_charge(ref, left_wh, use.most_w, leaves_at[ref], utc, *powers_w):
+            use, evse, moment = uses[ref], self._site.evse_by_ref[ref], leaves_at[ref]
+            if self.prices.is_due(ref, moment, utc, knows_phases=not use.small_w):
+                quarters = quarters_until(moment, utc)
+                car = ExpectedCar(left_wh, use.most_w, use.sure_w, use.small_w, outlook.shares(ref, quarters))
+                self.prices.choose(ref, car, moment, utc)
+            if self.prices.may_charge(ref, utc) or modes.get(ref, evse.surplus):
                 continue
             if self.prices.shows_phases(ref, utc):
-                found[ref] = Wait(SHOWS_PHASES, self._site.evse_by_ref[ref].min_a)
+                found[ref] = Wait(SHOWS_PHASES, evse.min_a)
             else:
                 found[ref] = Wait(CHEAPER_QUARTER)
         return found

@@ -479,6 +479,23 @@ def test_energy_scenes_two_cars_that_compete_for_cheapest_hour_reach_goals() -> 
     assert sum(map(max, site.flowed[: 2 * 3600])) * 3 * V / 3600 < 10_000.0
 
 
+def test_energy_scenes_prices_beside_calendar_limit_in_cheapest_hour() -> None:
+    # From 14:00 on 10 A are too little for a car: 6 of 21 kW, in the cheaper of the two hours before.
+    limit = CalendarEntry(name="x", span=WeekSpan(begin=840, end=900), circuit="grid", limit_a=10.0)
+    rule = DepartureRule(
+        evses=frozenset({EvseRef("A", 1)}), days=frozenset(range(7)), minute=900, energy_wh=6_000.0
+    )
+    site = make_energy_site(
+        cars("A"), lambda now: (5.0,) * 3, departures=(rule,), has_prices=True, calendar=(limit,)
+    )
+    site.control.energy.evses.prices.set_prices(
+        make_series([(NOON + 3600 * k, price) for k, price in enumerate([0.4, 0.3, 0.1])])
+    )
+    site.wait(2 * 3600)
+    assert site.station("A").energy_as * 3 * V / 3600 >= 6_000.0
+    assert max(map(max, site.flowed[1200:3600])) <= 5.0  # it has shown its phases
+
+
 @pytest.mark.parametrize(("max_a", "report_s"), [(10.0, 10), (16.0, 10), (16.0, 60), (16.0, 300)])
 def test_energy_scenes_small_car_with_little_time_to_spare_reaches_goal(max_a: float, report_s: int) -> None:
     # It could take 4 h of 4.5; the cheap hour is the third one.

@@ -92,6 +92,14 @@ def test_goal_shares_least_room_of_circuits_and_sums_binds() -> None:
     assert shares_w({A: use(ALL)}, {A: 3_000.0}, rooms, "row") == {A: pytest.approx(8_000.0)}
 
 
+def test_goal_shares_room_below_minimum_of_car_is_of_no_use() -> None:
+    # Three phases take 1380 W each at the minimum; one car of two may have that in its turn.
+    uses = {A: use(ALL), B: use(ALL)}
+    assert shares_w(uses, {A: 3_000.0, B: 3_000.0}, {"grid": CarRoom((1_379.0,) * 3)}) == {A: 0.0, B: 0.0}
+    found_w = shares_w(uses, {A: 3_000.0, B: 3_000.0}, {"grid": CarRoom((1_380.0,) * 3)})
+    assert found_w == {A: pytest.approx(2_070.0), B: pytest.approx(2_070.0)}
+
+
 def test_goal_shares_without_room_are_nothing_and_without_limits_infinite() -> None:
     assert shares_w({A: use(ALL)}, {A: 3_000.0}, {"grid": CarRoom((-50.0,) * 3)}) == {A: 0.0}
     assert shares_w({A: use(ALL)}, {A: 3_000.0}, {}) == {A: math.inf}
