@@ -266,12 +266,7 @@ class CircuitSupply:
         )
 
     def car_rooms(self, base: SiteBase) -> dict[str, CarRoom]:
-        """Return the power that each circuit has for cars by its own limits, beside the building as it is.
-
-        None is found where no car waits for a cheaper quarter hour.
-        """
-        if not self._model.energy.evses.waits.are_used:
-            return {}
+        """Return the power that each circuit has for cars by its own limits, beside the building as it is."""
         found: dict[str, CarRoom] = {}
         for circuit in self._model.site.circuits:
             base_a = base.assumed[circuit.id]

@@ -31,7 +31,7 @@ from controller.load_management.cuts_and_rises import (
     take_first,
     target_a,
 )
-from controller.load_management.events import NO_PLAN, SetLimit
+from controller.load_management.events import NO_DEPARTURES, NO_PLAN, NO_ROOMS, SetLimit
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.limit_delivery import LimitStanding
 from controller.load_management.metering.circuit_metering import SiteBase
@@ -581,12 +581,19 @@ class ControlPass:
 
     def _apply_energy_plan(self, base: SiteBase, now: float) -> None:
         """Find what the plan over hours asks for now, and give each EVSE its part."""
-        uses = {}
-        for ref in self._model.energy.evses.tracked:
+        energy, uses, departures = self._model.energy, {}, NO_DEPARTURES
+        if energy.calendar.limits_power:
+            departures = {
+                each.evse.ref: at
+                for each in self._model.controllers
+                if (at := each.model.goal.leaves_at) > now
+            }
+        is_due = energy.evses.goals.are_due(departures, energy.utc(now))
+        for ref in self._model.by_ref if is_due else energy.evses.tracked:
             controller = self._model.by_ref[ref]
             uses[ref] = controller.demand.use(self._model.metering.voltage_v(controller.evse.circuit), now)
-        bases, rooms = self._supply.peak_bases(base, now), self._supply.car_rooms(base)
-        plans = self._model.energy.update(bases, uses, now, rooms)
+        rooms = self._supply.car_rooms(base) if is_due or energy.evses.waits.are_used else NO_ROOMS
+        plans = energy.update(self._supply.peak_bases(base, now), uses, now, rooms, departures)
         for ref in self._planned | plans.keys():
             controller = self._model.by_ref[ref]
             if controller.demand.set_plan(plans.get(ref, NO_PLAN)):

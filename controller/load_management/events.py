@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -140,6 +141,15 @@ class CarRoom(msgspec.Struct, frozen=True):
 
 
 NO_ROOMS: Mapping[str, CarRoom] = {}
+NO_DEPARTURES: Mapping[EvseRef, float] = {}
+
+
+class GoalBound(NamedTuple):
+    """Most that a car with a departure goal can expect in a span of time (A per phase; s, monotonic)."""
+
+    begins_at: float
+    ends_at: float
+    most_a: float
 
 
 class EvsePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,7 +158,7 @@ class EvsePlan(msgspec.Struct, frozen=True, kw_only=True):
     `priority` and `surplus` replace the configured ones. `limit_a`: the most that it is given (A per phase;
     0: it waits; None: no limit), and `why` states it; `is_wait`: for a better time, which a boost skips.
     `needs_a`: current that it gets before others of its priority get more than their minimum, and `need_why`
-    states it.
+    states it. `bounds`: what its goal can expect under entries of the calendar, in their order.
     """
 
     priority: int | None = None
@@ -158,6 +168,7 @@ class EvsePlan(msgspec.Struct, frozen=True, kw_only=True):
     is_wait: bool = False
     needs_a: float = 0.0
     need_why: Statement | None = None
+    bounds: tuple[GoalBound, ...] = ()
 
 
 NO_PLAN = EvsePlan()

@@ -271,7 +271,7 @@ class SiteModel:
         That is one from before a restart, or one that was set for the next car.
         """
         needs = self.energy.on_transaction(controller.evse.ref, running, now)
-        if controller.model.goal.is_to_come(now):
+        if controller.model.goal.leaves_at > now:
             self.energy.evses.departures.on_goal_set(controller.evse.ref)
         elif needs is not None:
             controller.on_observation(needs, now)

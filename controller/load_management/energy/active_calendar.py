@@ -62,6 +62,11 @@ class ActiveCalendar:
         self._parts.clear()
         self.update(utc)
 
+    @property
+    def limits_power(self) -> bool:
+        """Return True if entries set limits, targets or modes at some time."""
+        return bool(self._of_power)
+
     def update(self, utc: float | None) -> None:
         """Find what holds at a time of day (POSIX s)."""
         minute = None if utc is None else math.floor(utc / 60)

@@ -8,12 +8,12 @@ entries begin or end, a car can expect the mean of its parts. In surplus mode it
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from controller.load_management.energy.active_calendar import ActiveCalendar, find_surplus_modes
+from controller.load_management.energy.active_calendar import find_surplus_modes
 from controller.load_management.energy.energy_settings import CalendarEntry
-from controller.load_management.energy.goal_shares import LEAST_PART, GoalShare, find_shares
+from controller.load_management.energy.goal_shares import LEAST_PART, GoalShare, GoalShares
 from controller.load_management.energy.peak_budgets import PeakBudgets
 from controller.load_management.energy.quarter_peak import QUARTER_S
 from controller.load_management.events import CarRoom, EvseUse
@@ -21,6 +21,10 @@ from controller.load_management.site_tree import SiteTree
 from controller.model.observations import EvseRef
 
 NOTHING = GoalShare(0.0, 0.0)
+LONGEST_S = 8 * 86_400.0
+"""Longest time for which entries are looked for (s)."""
+Bound = tuple[float, float, float]
+"""Begin and end of a span of time (POSIX s), and the most power in it (W)."""
 
 
 class _Requirements(NamedTuple):
@@ -30,8 +34,12 @@ class _Requirements(NamedTuple):
     targets_w: tuple[tuple[str, float], ...]
 
 
+_Parts = tuple[tuple[float, _Requirements], ...]
+"""Parts of a quarter hour (0 to 1), and what holds in each."""
+
+
 class CarOutlook:
-    """Shares of cars that need energies (`needs_wh`), by quarter hour (POSIX s / 900).
+    """Shares of cars with departure goals, by quarter hour (POSIX s / 900). `needs_wh`: what they need (Wh).
 
     `uses` has all EVSEs that share the rooms, `rooms` those of the circuits by their own limits.
     """
@@ -39,24 +47,62 @@ class CarOutlook:
     def __init__(
         self,
         site: SiteTree,
-        calendar: ActiveCalendar,
         peaks: PeakBudgets,
         uses: Mapping[EvseRef, EvseUse],
-        needs_wh: Mapping[EvseRef, float],
         rooms: Mapping[str, CarRoom],
     ) -> None:
-        self._site, self._calendar, self._peaks = site, calendar, peaks
-        self._uses, self._needs_wh, self._rooms = uses, needs_wh, rooms
-        self._parts: dict[int, tuple[tuple[float, _Requirements], ...]] = {}
+        self._site, self._peaks = site, peaks
+        self._uses, self._rooms = uses, rooms
+        self.needs_wh = {
+            ref: use.left_wh
+            for ref, use in uses.items()
+            if use.left_wh is not None and use.left_wh > 0 and (use.leaves_in_s or 0.0) > 0
+        }
+        self._parts: dict[int, _Parts] = {}
+        self._kinds: dict[range, tuple[list[_Parts], list[int]]] = {}
+        """Of quarter hours: their parts, each kind once, and the number of its kind for each."""
         self._shares: dict[_Requirements, dict[EvseRef, GoalShare]] = {}
+        self._goal_shares: dict[frozenset[EvseRef], GoalShares] = {}
+        """Parts of all rooms that cars can expect while these EVSEs are in surplus mode."""
 
-    def shares(self, ref: EvseRef, quarters: Collection[int]) -> list[GoalShare]:
+    def shares(self, ref: EvseRef, quarters: range) -> list[GoalShare]:
         """Return what a car can expect in each of these quarter hours."""
-        parts = [self._parts_of(quarter) for quarter in quarters]
-        means = {each: self._mean(ref, each) for each in set(parts)}
-        return [means[each] for each in parts]
+        if quarters not in self._kinds:
+            parts = [self._parts_of(quarter) for quarter in quarters]
+            kinds = list(dict.fromkeys(parts))
+            self._kinds[quarters] = kinds, [kinds.index(each) for each in parts]
+        kinds, numbers = self._kinds[quarters]
+        means = [self._mean(ref, each) for each in kinds]
+        return [means[number] for number in numbers]
 
-    def _parts_of(self, quarter: int) -> tuple[tuple[float, _Requirements], ...]:
+    def bounds_w(self, leaves_at: Mapping[EvseRef, float], utc: float) -> dict[EvseRef, list[Bound]]:
+        """Return what each of these cars can expect while entries hold, from `utc` until it leaves."""
+        last_at = min(max(leaves_at.values(), default=utc), utc + LONGEST_S)
+        spans = [each for each in self._spans(utc, last_at) if each[2].entries]
+        return {
+            ref: [
+                (begins_at, min(ends_at, moment), self._share(ref, requirements).share_w)
+                for begins_at, ends_at, requirements in spans
+                if begins_at < moment
+            ]
+            for ref, moment in leaves_at.items()
+        }
+
+    def _spans(self, utc: float, last_at: float) -> list[tuple[float, float, _Requirements]]:
+        """Return the spans of equal requirements from `utc` until `last_at` (POSIX s), in their order."""
+        found: list[tuple[float, float, _Requirements]] = []
+        for quarter in range(math.floor(utc / QUARTER_S), math.ceil(last_at / QUARTER_S)):
+            begins_at = quarter * QUARTER_S
+            for part, requirements in self._parts_of(quarter):
+                ends_at = begins_at + part * QUARTER_S
+                if found and found[-1][2] == requirements:
+                    found[-1] = found[-1][0], ends_at, requirements
+                else:
+                    found.append((begins_at, ends_at, requirements))
+                begins_at = ends_at
+        return found
+
+    def _parts_of(self, quarter: int) -> _Parts:
         if quarter not in self._parts:
             known_w = (
                 (c, self._peaks.target_w(c, quarter * QUARTER_S)) for c in sorted(self._peaks.circuits)
@@ -64,31 +110,35 @@ class CarOutlook:
             targets_w = tuple((circuit, watts) for circuit, watts in known_w if watts is not None)
             self._parts[quarter] = tuple(
                 (each.part, _Requirements(each.entries, targets_w))
-                for each in self._calendar.parts_of(quarter)
+                for each in self._peaks.calendar.parts_of(quarter)
             )
         return self._parts[quarter]
 
-    def _mean(self, ref: EvseRef, parts: tuple[tuple[float, _Requirements], ...]) -> GoalShare:
+    def _mean(self, ref: EvseRef, parts: _Parts) -> GoalShare:
         share_w = one_phase_w = 0.0
         most_w = self._uses[ref].most_w
         for part, requirements in parts:
-            if requirements not in self._shares:
-                self._shares[requirements] = self._find(requirements)
-            found = self._shares[requirements].get(ref, NOTHING)
+            found = self._share(ref, requirements)
             share_w += part * min(most_w, found.share_w)
             one_phase_w += part * min(most_w, found.one_phase_w)
         return GoalShare(share_w, one_phase_w)
 
+    def _share(self, ref: EvseRef, requirements: _Requirements) -> GoalShare:
+        if requirements not in self._shares:
+            self._shares[requirements] = self._find(requirements)
+        return self._shares[requirements].get(ref, NOTHING)
+
     def _find(self, requirements: _Requirements) -> dict[EvseRef, GoalShare]:
         """Return the shares of the cars that are not in surplus mode."""
         modes = find_surplus_modes(requirements.entries)
-        in_surplus = {each.ref for each in self._site.evses if modes.get(each.ref, each.surplus)}
-        shares = find_shares(
-            self._site,
-            {ref: use for ref, use in self._uses.items() if ref not in in_surplus},
-            {ref: need_wh for ref, need_wh in self._needs_wh.items() if ref not in in_surplus},
-            self._lowered(requirements),
-        )
+        in_surplus = frozenset(each.ref for each in self._site.evses if modes.get(each.ref, each.surplus))
+        if in_surplus not in self._goal_shares:
+            self._goal_shares[in_surplus] = GoalShares(
+                self._site,
+                {ref: use for ref, use in self._uses.items() if ref not in in_surplus},
+                {ref: need_wh for ref, need_wh in self.needs_wh.items() if ref not in in_surplus},
+            )
+        shares = self._goal_shares[in_surplus].find(self._lowered(requirements))
         if requirements.entries:
             return shares
         # Without an entry, only the building can leave less: that may change.

@@ -30,7 +30,7 @@ from controller.load_management.energy.evse_plans import EvsePlans
 from controller.load_management.energy.peak_budgets import CircuitBase as CircuitBase
 from controller.load_management.energy.peak_budgets import PeakBudgets
 from controller.load_management.energy.site_battery import SiteBattery
-from controller.load_management.events import NO_ROOMS, CarRoom, EvsePlan, EvseUse
+from controller.load_management.events import NO_DEPARTURES, NO_ROOMS, CarRoom, EvsePlan, EvseUse
 from controller.load_management.site_tree import ZERO, PhaseAmps, SiteTree
 from controller.model.journal import Record
 from controller.model.observations import EvseRef, NeedsSeen
@@ -56,7 +56,7 @@ class EnergyPlanner:
         self.records: list[EnergyCounted] = []
         """Records to be stored; `take_records` takes them out."""
         self.peaks = PeakBudgets(site, settings, self.calendar, voltage_v, self.records)
-        self.evses = EvsePlans(site, settings, self.calendar, self.peaks, self.records)
+        self.evses = EvsePlans(site, settings, self.peaks, self.records)
         self._battery = None if settings.battery is None else SiteBattery(settings.battery, voltage_v)
         self.hidden_a = ZERO
         """Current that a battery delivers at the grid connection and no car may count on (A per phase)."""
@@ -137,18 +137,20 @@ class EnergyPlanner:
         uses: Mapping[EvseRef, EvseUse],
         now: float,
         rooms: Mapping[str, CarRoom] = NO_ROOMS,
+        departures: Mapping[EvseRef, float] = NO_DEPARTURES,
     ) -> dict[EvseRef, EvsePlan]:
         """Find what holds at `now`; return the plans of EVSEs.
 
-        `bases` has each of `peaks.circuits`, `uses` each of `evses.tracked`; `rooms`: power for the cars
-        below each circuit, where it is known.
+        `bases` has each of `peaks.circuits`, `uses` each of `evses.tracked`, or all EVSEs where the
+        `evses.goals` are due. `rooms`: power for the cars below each circuit, where it is known;
+        `departures`: when cars with goals leave (s, monotonic).
         """
         utc = self.utc(now)
         self.calendar.update(utc)
         self.peaks.update(bases, utc)
         if self._battery is not None:
             self.hidden_a = self._battery.hidden_a(now)
-        return self.evses.update(uses, utc, now, rooms)
+        return self.evses.update(uses, utc, now, rooms, departures)
 
     def battery_flow_a(self, now: float) -> tuple[PhaseAmps, PhaseAmps]:
         """Return the flow of the battery (A per phase; positive: it charges), and what of it is hidden."""

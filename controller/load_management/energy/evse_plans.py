@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from controller.load_management.allocation.allocator import Demand
-from controller.load_management.energy.active_calendar import ActiveCalendar
 from controller.load_management.energy.departure_plan import CardInUse, DeparturePlan
 from controller.load_management.energy.energy_records import (
     EnergyCounted,
@@ -19,10 +18,10 @@ from controller.load_management.energy.energy_records import (
 from controller.load_management.energy.energy_settings import EnergySettings
 from controller.load_management.energy.energy_use import LESS_ENERGY, EnergyUse
 from controller.load_management.energy.energy_view import GroupView
+from controller.load_management.energy.goal_plans import GoalPlans
 from controller.load_management.energy.peak_budgets import PeakBudgets
-from controller.load_management.energy.price_waits import PriceWaits
 from controller.load_management.energy.tenant_groups import GuaranteedGroup
-from controller.load_management.events import NO_ROOMS, CarRoom, EvsePlan, EvseUse
+from controller.load_management.events import NO_DEPARTURES, NO_PLAN, NO_ROOMS, CarRoom, EvsePlan, EvseUse
 from controller.load_management.site_tree import SiteTree
 from controller.model.observations import EvseRef, NeedsSeen
 
@@ -30,30 +29,31 @@ from controller.model.observations import EvseRef, NeedsSeen
 class EvsePlans:
     """Plans of all EVSEs at one moment.
 
-    `records`: list to which what has to be stored is added. `departures`: goals of the cars by rule;
-    `waits`: those of cars for lower prices; `prices`: the quarter hours that cars with a departure choose.
+    `records`: list to which what has to be stored is added. `departures`: goals of the cars by rule; `goals`:
+    what follows from goals; `waits`: those of cars for lower prices; `prices`: the quarter hours that cars
+    with a departure choose.
     """
 
     def __init__(
         self,
         site: SiteTree,
         settings: EnergySettings,
-        calendar: ActiveCalendar,
         peaks: PeakBudgets,
         records: list[EnergyCounted],
     ) -> None:
-        self._calendar = calendar
+        self._calendar = peaks.calendar
         self._use = EnergyUse((), records)
         self._classes: dict[EvseRef, str] = {}
         self.departures = DeparturePlan(settings)
-        self.waits = PriceWaits(site, settings, calendar, peaks)
+        self.goals = GoalPlans(site, settings, peaks)
+        self.waits = self.goals.waits
         self.prices = self.waits.prices
         self.replace_settings(site, settings)
 
     def replace_settings(self, site: SiteTree, settings: EnergySettings) -> None:
         """Apply other settings; energies counted so far, prices, cards and departures of files stay."""
         self._settings = settings
-        self.waits.replace_settings(site, settings)
+        self.goals.replace_settings(site, settings)
         self._use.replace_groups(settings.groups, stores_sessions=settings.is_fair_by_energy)
         self._guaranteed = [GuaranteedGroup(site, group) for group in settings.groups if group.guaranteed_a]
         self.departures.replace_settings(settings)
@@ -96,8 +96,11 @@ class EvsePlans:
         utc: float | None,
         now: float,
         rooms: Mapping[str, CarRoom] = NO_ROOMS,
+        departures: Mapping[EvseRef, float] = NO_DEPARTURES,
     ) -> dict[EvseRef, EvsePlan]:
-        """Return the plan of each EVSE that has one now; `uses` has each of `tracked`.
+        """Return the plan of each EVSE that has one now; `uses` has each of `tracked`, or all EVSEs.
+
+        They are all where `goals` are due for cars that leave at `departures` (s, monotonic).
 
         A card's class comes before the calendar; a used quota before a wait for a cheaper quarter hour.
         """
@@ -114,11 +117,13 @@ class EvsePlans:
         if self._settings.is_fair_by_energy:
             for ref in self._use.behind(uses):
                 parts[ref] |= {"needs_a": uses[ref].max_a, "need_why": LESS_ENERGY}
-        for ref, wait in self.waits.update(uses, utc, rooms).items():
+        for ref, wait in self.goals.update(uses, utc, now, rooms, departures).items():
             parts[ref] |= {"limit_a": wait.limit_a, "why": wait.why, "is_wait": True}
+        for ref, bounds in self.goals.bounds.items():
+            parts[ref]["bounds"] = bounds
         for ref, why in self._use.exhausted(day).items():
             parts[ref] |= {"limit_a": 0.0, "why": why, "is_wait": False}
-        return {ref: msgspec.convert(part, EvsePlan) for ref, part in parts.items()}
+        return {ref: msgspec.structs.replace(NO_PLAN, **part) for ref, part in parts.items()}
 
     def with_guarantees(self, demands: Mapping[EvseRef, Demand]) -> dict[EvseRef, Demand]:
         """Return those of the demands that have a part of their group's guaranteed current, with it."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
 from controller.load_management.events import CarRoom, EvseUse
-from controller.load_management.site_tree import PhaseFlags, SiteTree
+from controller.load_management.site_tree import EvseNode, PhaseFlags, SiteTree
 from controller.model.observations import EvseRef
 
 
@@ -43,53 +43,78 @@ class _Queue:
         return self._sums_wh[number] + need_wh * (len(self._needs_wh) - number)
 
 
-def find_shares(
-    site: SiteTree,
-    uses: Mapping[EvseRef, EvseUse],
-    needs_wh: Mapping[EvseRef, float],
-    rooms: Mapping[str, CarRoom],
-) -> dict[EvseRef, GoalShare]:
-    """Return what each car with a goal can expect, of energies that are left.
+class _Claim(NamedTuple):
+    """Part of a room that a car can expect, if the room is enough for its minimum (W)."""
+
+    ref: EvseRef
+    least_w: float
+    part: float
+
+
+class _Room(NamedTuple):
+    """Claims on a room, after the minima of cars without a goal (W).
+
+    `ones`: those of cars that would use one phase alone.
+    """
+
+    others_w: float
+    claims: list[_Claim]
+    ones: list[_Claim]
+
+
+class GoalShares:
+    """Parts of all rooms that cars with goals can expect of energies that are left, whatever the rooms are.
 
     Cars without a goal get their minimum first. A room below the minimum of a car gives it nothing.
     """
-    shares = dict.fromkeys(needs_wh, UNBOUNDED)
-    for circuit, room in rooms.items():
-        below = [evse for evse in site.below[circuit] if evse.ref in uses]
-        cars = [evse for evse in below if evse.ref in needs_wh]
-        if not cars:
-            continue
-        others = [uses[e.ref] for e in below if e.ref not in needs_wh and uses[e.ref].has_demand]
-        for phase, room_w in enumerate((*room.phases_w, room.sum_w)):
-            left_w = max(0.0, room_w - sum(use.least_w * _part(use.phases, phase) for use in others))
-            queue = _Queue(
-                [
-                    needs_wh[evse.ref] * _part(uses[evse.ref].phases, phase)
-                    for evse in cars
-                    if uses[evse.ref].has_demand
-                ]
-            )
-            for evse in cars:
-                need_wh, before = needs_wh[evse.ref], shares[evse.ref]
-                use = uses[evse.ref]
-                part, one_part = _part(use.phases, phase), _part(evse.one_phase, phase)
-                least_w = use.least_w * part
-                least_one_w = use.least_w / max(1, sum(use.phases)) * one_part
-                shares[evse.ref] = GoalShare(
-                    min(before.share_w, _share_w(queue, need_wh, part, left_w if room_w >= least_w else 0.0)),
-                    min(
-                        before.one_phase_w,
-                        _share_w(queue, need_wh, one_part, left_w if room_w >= least_one_w else 0.0),
-                    ),
-                )
-    return shares
+
+    def __init__(
+        self, site: SiteTree, uses: Mapping[EvseRef, EvseUse], needs_wh: Mapping[EvseRef, float]
+    ) -> None:
+        self._refs = tuple(needs_wh)
+        self._rooms: dict[str, tuple[_Room, ...]] = {}
+        """Of each circuit: its three phases, and all together."""
+        for circuit in site.circuits:
+            below = [evse for evse in site.below[circuit.id] if evse.ref in uses]
+            cars = [(evse, uses[evse.ref], needs_wh[evse.ref]) for evse in below if evse.ref in needs_wh]
+            if cars:
+                found = [uses[evse.ref] for evse in below if evse.ref not in needs_wh]
+                others = [use for use in found if use.has_demand]
+                self._rooms[circuit.id] = tuple(_find_room(cars, others, phase) for phase in range(4))
+
+    def find(self, rooms: Mapping[str, CarRoom]) -> dict[EvseRef, GoalShare]:
+        """Return what each car with a goal can expect of these rooms."""
+        shares_w = dict.fromkeys(self._refs, math.inf)
+        ones_w = dict.fromkeys(self._refs, math.inf)
+        for circuit, room in rooms.items():
+            for room_w, found in zip(
+                (*room.phases_w, room.sum_w), self._rooms.get(circuit, ()), strict=False
+            ):
+                left_w = max(0.0, room_w - found.others_w)
+                for claims, watts in ((found.claims, shares_w), (found.ones, ones_w)):
+                    for ref, least_w, part in claims:
+                        share_w = left_w * part if room_w >= least_w else 0.0
+                        if share_w < watts[ref]:
+                            watts[ref] = share_w
+        return {ref: GoalShare(shares_w[ref], ones_w[ref]) for ref in self._refs}
 
 
-def _share_w(queue: _Queue, need_wh: float, part: float, room_w: float) -> float:
-    """Return what a car can expect (W) that needs a part of its energy from this room."""
-    if part == 0:
-        return math.inf
-    return room_w * need_wh / max(need_wh * part, queue.before_wh(need_wh * part))
+def _find_room(
+    cars: Sequence[tuple[EvseNode, EvseUse, float]], others: Sequence[EvseUse], phase: int
+) -> _Room:
+    """Return the claims of cars that need energies (Wh) on a phase (0 to 2), or on all together (3)."""
+    needed = [(evse, use, need_wh, _part(use.phases, phase)) for evse, use, need_wh in cars]
+    queue = _Queue([need_wh * part for _, use, need_wh, part in needed if use.has_demand])
+    room = _Room(sum(use.least_w * _part(use.phases, phase) for use in others), [], [])
+    for evse, use, need_wh, part in needed:
+        if part:
+            expected = need_wh / max(need_wh * part, queue.before_wh(need_wh * part))
+            room.claims.append(_Claim(evse.ref, use.least_w * part, expected))
+        if one_part := _part(evse.one_phase, phase):
+            expected = need_wh / max(need_wh * one_part, queue.before_wh(need_wh * one_part))
+            least_w = use.least_w / max(1, sum(use.phases)) * one_part
+            room.ones.append(_Claim(evse.ref, least_w, expected))
+    return room
 
 
 def _part(phases: PhaseFlags, phase: int) -> float:

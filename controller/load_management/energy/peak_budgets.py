@@ -44,7 +44,7 @@ class _Budget(msgspec.Struct, frozen=True):
 class PeakBudgets:
     """Energy budgets of the running quarter hour. Times in POSIX s, None where unknown.
 
-    `records`: list to which what has to be stored is added.
+    `calendar`: that by which targets are found. `records`: list to which what has to be stored is added.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class PeakBudgets:
         records: list[EnergyCounted],
     ) -> None:
         self._settings = settings
-        self._calendar = calendar
+        self.calendar = calendar
         self._peaks: dict[str, QuarterPeak] = {}
         self._months: dict[str, dict[str, dict[str, float]]] = {}
         """Highest means (W) of each circuit by month, of the last few, in the quarters of each target.
@@ -133,7 +133,7 @@ class PeakBudgets:
     def _note_peak(self, circuit: str, mean_w: float, utc: float) -> None:
         """Raise the month's highest means by that of a quarter hour at `utc`; a new month begins at 0."""
         months = self._months.setdefault(circuit, {})
-        reached_w = months.setdefault(self._calendar.month(utc), {})
+        reached_w = months.setdefault(self.calendar.month(utc), {})
         while len(months) > MONTHS_KEPT:
             del months[next(iter(months))]
         target = self._target(circuit, utc)
@@ -148,7 +148,7 @@ class PeakBudgets:
 
     def _store_month(self, circuit: str, utc: float) -> None:
         """Store the month's highest means, not in place of a later month: the clock may be behind."""
-        month = self._calendar.month(utc)
+        month = self.calendar.month(utc)
         reached_w = self._months.get(circuit, {}).get(month, {})
         if month >= self._stored_month and (peak_w := reached_w.get("", 0.0)):
             self._stored_month = month
@@ -185,7 +185,7 @@ class PeakBudgets:
     def _target(self, circuit: str, utc: float | None) -> QuarterTarget | None:
         """Return the target of the quarter hour at `utc`: by the calendar, else as set; None: no target."""
         settings = self._settings.peaks.get(circuit)
-        return self._calendar.peak_target(circuit, None if settings is None else settings.target_w, utc)
+        return self.calendar.peak_target(circuit, None if settings is None else settings.target_w, utc)
 
     def target_w(self, circuit: str, utc: float | None) -> float | None:
         """Return the target of the quarter hour at `utc` (W), or what is free in its place; None: no target.
@@ -201,7 +201,7 @@ class PeakBudgets:
 
     def _month_w(self, circuit: str, utc: float, entry: str = "") -> float:
         """Return the month's highest mean (W) in the quarters of an entry, or in all; 0: none has ended."""
-        return self._months.get(circuit, {}).get(self._calendar.month(utc), {}).get(entry, 0.0)
+        return self._months.get(circuit, {}).get(self.calendar.month(utc), {}).get(entry, 0.0)
 
     @property
     def budgeted(self) -> Collection[str]:

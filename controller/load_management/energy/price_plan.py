@@ -1,18 +1,18 @@
 """Charging in the cheapest quarter hours before a departure.
 
 For each car with a departure goal the cheapest quarter hours until it leaves are chosen that suffice for the
-energy that is left. At no moment more is left to do than fits into the time until the departure, with a
-reserve: where only the last quarter hours are cheap, some that are not are chosen before them. The car waits
-in all others. A choice is made anew at each quarter hour, and when prices or the goal change. Within a
-quarter hour a car that may charge goes on: only the other direction takes effect at once. Where the site gave
-the car less than planned in two quarter hours, more are chosen; when all that are left are needed, it no
-longer waits.
+energy that is left, by the power that it can expect in each of them. At no moment more is left to do than
+fits into the time until the departure, with a reserve: where only the last quarter hours are cheap, some that
+are not are chosen before them. The car waits in all others. A choice is made anew at each quarter hour, and
+when prices or the goal change. Within a quarter hour a car that may charge goes on: only the other direction
+takes effect at once. Where the site gave the car less than planned in two quarter hours, more are chosen;
+when all that are left are needed, it no longer waits.
 
 What a car takes is not known before it has charged: it may use one phase of three, or have a small charger.
 So its first quarter hour begins early enough for the goal to be reached with one phase, and with a small
 charger where an hour is to spare. Where less is to spare, it is given its minimum for some minutes first,
 to show its phases: a car on one phase then charges at once. What it received is expected later, within its
-share of the room.
+share of the room; more of a larger share, if it had all of a smaller one.
 
 Prices that are not known count as the highest known one: the known cheap hours are used first. A price holds
 until the next one, but in a series of equal steps for one step only: a missing price is unknown.
@@ -53,8 +53,6 @@ RESERVE = 1.15
 SMALL_REST = 0.25
 """Part of a quarter hour that is not worth another one: a car that charges goes on until it has that, too."""
 LONGEST_PLAN_S = 8 * 86_400.0
-MOST_QUARTERS = 1000
-"""Quarter hours whose prices are kept."""
 SPARE_QUARTERS = 4
 """Quarter hours to spare from which on a car is taken to have a small charger, until it has charged."""
 PROVEN_S = 300.0
@@ -248,8 +246,8 @@ class PricePlan:
     def __init__(self) -> None:
         self._series = PriceSeries()
         self._choices: dict[EvseRef, _Choice] = {}
-        self._found: dict[int, float | None] = {}
-        """Prices at the begins of quarter hours (POSIX s / 900)."""
+        self._found: dict[range, Mapping[int, float]] = {}
+        """Prices of the quarter hours from the running one until departures (POSIX s / 900)."""
 
     @property
     def series(self) -> PriceSeries:
@@ -325,19 +323,18 @@ class PricePlan:
             shows_until=shows_until if car.small_w else min(shows_until, utc),
         )
 
-    def _prices(self, leaves_at: float, utc: float) -> dict[int, float]:
+    def _prices(self, leaves_at: float, utc: float) -> Mapping[int, float]:
         """Return the price of each whole quarter hour from this one until the departure."""
-        known = {each: self._price_in(each) for each in quarters_until(leaves_at, utc)}
-        highest = max((price for price in known.values() if price is not None), default=0.0)
-        return {each: highest if price is None else price for each, price in known.items()}
-
-    def _price_in(self, quarter: int) -> float | None:
-        """Return the price at the begin of a quarter hour; it is found once for all cars."""
-        if quarter not in self._found:
-            if len(self._found) >= MOST_QUARTERS:
+        quarters = quarters_until(leaves_at, utc)
+        if quarters not in self._found:
+            if self._found and next(iter(self._found)).start != quarters.start:
                 self._found.clear()
-            self._found[quarter] = self._series.price_at(quarter * QUARTER_S)
-        return self._found[quarter]
+            known = {each: self._series.price_at(each * QUARTER_S) for each in quarters}
+            highest = max((price for price in known.values() if price is not None), default=0.0)
+            self._found[quarters] = {
+                each: highest if price is None else price for each, price in known.items()
+            }
+        return self._found[quarters]
 
 
 class _Outlook:
@@ -349,11 +346,19 @@ class _Outlook:
     def __init__(
         self, car: ExpectedCar, received: Sequence[_Received], prices: Mapping[int, float], utc: float
     ) -> None:
-        self._car, self._prices, self._utc = car, prices, utc
+        self._car, self._prices = car, prices
         self._ends_at = max(utc, (max(prices) + 1) * QUARTER_S) if prices else utc
         self._shares = dict(zip(prices, car.shares, strict=False))
-        self._hours = {each: min(QUARTER_S, (each + 1) * QUARTER_S - utc) / 3600 for each in prices}
-        self._usable = {each: self._expected_w(each, received) * self._hours[each] for each in prices}
+        self._hours = dict.fromkeys(prices, QUARTER_S / 3600)
+        if prices:
+            first = min(prices)
+            self._hours[first] = ((first + 1) * QUARTER_S - utc) / 3600
+        expected_w = {
+            share: self._expected_w(share, received) for share in {*self._shares.values(), UNBOUNDED}
+        }
+        self._usable = {
+            each: expected_w[self._shares.get(each, UNBOUNDED)] * hours for each, hours in self._hours.items()
+        }
         """Energy that it can expect (Wh)."""
         self._most_wh = max(self._usable.values(), default=0.0)
 
@@ -361,8 +366,8 @@ class _Outlook:
         """Return its part of the room for cars."""
         return self._shares.get(quarter, UNBOUNDED)
 
-    def _expected_w(self, quarter: int, received: Sequence[_Received]) -> float:
-        share_w = min(self._car.most_w, self.share_of(quarter).share_w)
+    def _expected_w(self, share: GoalShare, received: Sequence[_Received]) -> float:
+        share_w = min(self._car.most_w, share.share_w)
         # Others take room for a while only: what it received in the better of two counts.
         bound_w = max((each.bound_w(share_w) for each in received), default=math.inf)
         return min(share_w, max(LEAST_PART * self._car.most_w, bound_w))

@@ -12,7 +12,6 @@ from controller.load_management.energy.energy_csv import ValueMistakeError
 from controller.load_management.energy.energy_records import PricesStored
 from controller.load_management.energy.energy_settings import EnergySettings
 from controller.load_management.energy.energy_view import WaitView
-from controller.load_management.energy.peak_budgets import PeakBudgets
 from controller.load_management.energy.price_plan import (
     ExpectedCar,
     PricePlan,
@@ -20,7 +19,7 @@ from controller.load_management.energy.price_plan import (
     parse_prices,
     quarters_until,
 )
-from controller.load_management.events import CarRoom, EvseUse
+from controller.load_management.events import EvseUse
 from controller.load_management.site_tree import SiteTree
 from controller.model.observations import EvseRef
 from controller.model.statements import Statement, StatementCode
@@ -43,11 +42,9 @@ class PriceWaits:
     In surplus mode a car with a goal does not wait: it buys nothing.
     """
 
-    def __init__(
-        self, site: SiteTree, settings: EnergySettings, calendar: ActiveCalendar, peaks: PeakBudgets
-    ) -> None:
+    def __init__(self, site: SiteTree, settings: EnergySettings, calendar: ActiveCalendar) -> None:
         self.prices = PricePlan()
-        self._calendar, self._peaks = calendar, peaks
+        self._calendar = calendar
         self._waiting: tuple[EvseRef, ...] = ()
         self.replace_settings(site, settings)
 
@@ -85,30 +82,23 @@ class PriceWaits:
         return self._settings.has_prices and bool(self.prices.series.begins)
 
     def update(
-        self, uses: Mapping[EvseRef, EvseUse], utc: float | None, rooms: Mapping[str, CarRoom]
+        self, uses: Mapping[EvseRef, EvseUse], utc: float | None, outlook: CarOutlook
     ) -> dict[EvseRef, Wait]:
         """Find the EVSEs that wait at this moment; none while it is not known."""
-        found = {} if utc is None or not self.are_used else self._find(uses, utc, rooms)
+        found = {} if utc is None or not self.are_used else self._find(uses, utc, outlook)
         self._waiting = tuple(found)
         return found
 
-    def _find(
-        self, uses: Mapping[EvseRef, EvseUse], utc: float, rooms: Mapping[str, CarRoom]
-    ) -> dict[EvseRef, Wait]:
+    def _find(self, uses: Mapping[EvseRef, EvseUse], utc: float, outlook: CarOutlook) -> dict[EvseRef, Wait]:
         found: dict[EvseRef, Wait] = {}
         price, most = self.prices.series.price_at(utc), self._settings.pause_above
-        needs_wh: dict[EvseRef, float] = {}
-        leaves_at: dict[EvseRef, float] = {}
-        for ref, use in uses.items():
-            left_wh, leaves_in_s = use.left_wh or 0.0, use.leaves_in_s or 0.0
-            if left_wh > 0 and leaves_in_s > 0:
-                needs_wh[ref], leaves_at[ref] = left_wh, utc + leaves_in_s
-            elif most is not None and price is not None and price > most:
-                found[ref] = Wait(Statement(code=StatementCode.PRICE_ABOVE, price=most))
+        if most is not None and price is not None and price > most:
+            wait = Wait(Statement(code=StatementCode.PRICE_ABOVE, price=most))
+            found = {ref: wait for ref in uses if ref not in outlook.needs_wh}
         modes = self._calendar.surplus_modes()
-        outlook = CarOutlook(self._site, self._calendar, self._peaks, uses, needs_wh, rooms)
-        for ref, left_wh in needs_wh.items():
-            use, evse, moment = uses[ref], self._site.evse_by_ref[ref], leaves_at[ref]
+        for ref, left_wh in outlook.needs_wh.items():
+            use, evse = uses[ref], self._site.evse_by_ref[ref]
+            moment = utc + (use.leaves_in_s or 0.0)
             if self.prices.is_due(ref, moment, utc, knows_phases=not use.small_w):
                 quarters = quarters_until(moment, utc)
                 car = ExpectedCar(left_wh, use.most_w, use.sure_w, use.small_w, outlook.shares(ref, quarters))

@@ -1,5 +1,6 @@
 """Departure goal of a car: an energy until it leaves, and the current that this takes on average.
 
+Where the calendar leaves the car less for some of the time, the rest of the time has to give more.
 Only OCPP 2.x stations whose cars use ISO 15118 send it (NotifyEVChargingNeeds). What was drawn since
 is added up from the station's own reports, each taken to hold until the next one: good to some percent,
 and each shortfall raises what the rest of the time needs.
@@ -8,9 +9,12 @@ and each shortfall raises what the rest of the time needs.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from operator import attrgetter
 
 import msgspec
 
+from controller.load_management.events import GoalBound
 from controller.model.deadlines import first_after
 from controller.model.observations import NeedsSeen
 from controller.model.statements import Statement, StatementCode
@@ -69,9 +73,10 @@ class DepartureGoal:
         """Return True if the car has a goal."""
         return self._goal is not None
 
-    def is_to_come(self, now: float) -> bool:
-        """Return True if the car has a goal whose departure has not passed."""
-        return self._goal is not None and self._goal[1] > now
+    @property
+    def leaves_at(self) -> float:
+        """Return when the car leaves (s, monotonic); -inf without a goal."""
+        return -math.inf if self._goal is None else self._goal[1]
 
     def record(self) -> GoalMemory | None:
         """Return what must survive a restart; None without a goal."""
@@ -108,8 +113,11 @@ class DepartureGoal:
             self._drawn_as += self._current_a * (now - self._drawn_at)
         self._current_a, self._drawn_at = current_a, now
 
-    def need(self, voltage: float, phases: int, now: float) -> EnergyNeed:
-        """Return what the rest takes on `phases` phases of `voltage` V; nothing once reached or too late."""
+    def need(self, voltage: float, phases: int, now: float, bounds: Sequence[GoalBound] = ()) -> EnergyNeed:
+        """Return what the rest takes on `phases` phases of `voltage` V; nothing once reached or too late.
+
+        `bounds`: the most that it can expect in spans of time, in their order.
+        """
         self.changes_at = math.inf
         if self._goal is None or phases == 0:
             return NO_NEED
@@ -118,11 +126,54 @@ class DepartureGoal:
         left_s = leaves_at - now
         if left_as <= 0 or left_s <= 0:
             return NO_NEED
-        exact_a = left_as / max(left_s, LEAST_LEFT_S)
+        spans = _find_spans(bounds, now, leaves_at)
+        exact_a = _find_level_a(left_as, left_s, spans)
         if not self._needs_a - EASE_A <= exact_a <= self._needs_a:
             self._needs_a = float(math.ceil(exact_a))
         shown_s = math.ceil(left_s / SHOWN_STEP_S) * SHOWN_STEP_S
-        grows_at, shows_less_at = leaves_at - left_as / self._needs_a, leaves_at - shown_s + SHOWN_STEP_S
+        grows_at = _find_growth(self._needs_a, left_as, spans, now, leaves_at)
+        shows_less_at = leaves_at - shown_s + SHOWN_STEP_S
         self.changes_at = first_after(now, (grows_at + AFTER_S, shows_less_at + AFTER_S))
         why = Statement(code=StatementCode.LEAVES, duration_s=shown_s, current_a=self._needs_a)
         return EnergyNeed(self._needs_a, why)
+
+
+def _find_spans(bounds: Sequence[GoalBound], now: float, leaves_at: float) -> list[GoalBound]:
+    """Return the parts of bounds that lie between now and the departure."""
+    found = (GoalBound(max(b.begins_at, now), min(b.ends_at, leaves_at), b.most_a) for b in bounds)
+    return [bound for bound in found if bound.begins_at < bound.ends_at]
+
+
+def _find_level_a(left_as: float, left_s: float, spans: Sequence[GoalBound]) -> float:
+    """Return the current (A) that gives `left_as` in `left_s`, where each span gives no more than its bound.
+
+    If all of the time is bounded too low, the spans with the highest bound are taken to give the rest.
+    """
+    rest_as, rest_s = left_as, max(left_s, LEAST_LEFT_S)
+    for span in sorted(spans, key=attrgetter("most_a")):
+        length_s = span.ends_at - span.begins_at
+        if span.most_a * rest_s >= rest_as or rest_s - length_s < LEAST_LEFT_S:
+            break
+        rest_as -= span.most_a * length_s
+        rest_s -= length_s
+    return rest_as / rest_s
+
+
+def _find_growth(
+    needs_a: float, left_as: float, spans: Sequence[GoalBound], now: float, leaves_at: float
+) -> float:
+    """Return until when a current suffices (s, monotonic) while nothing is drawn."""
+    steps: list[tuple[float, float]] = []
+    at = now
+    for span in spans:
+        steps += [(span.begins_at - at, needs_a), (span.ends_at - span.begins_at, min(needs_a, span.most_a))]
+        at = span.ends_at
+    steps.append((leaves_at - at, needs_a))
+    spare_as = sum(length_s * amps for length_s, amps in steps) - left_as
+    at = now
+    for length_s, amps in steps:
+        if spare_as < length_s * amps:
+            return at + spare_as / amps
+        spare_as -= length_s * amps
+        at += length_s
+    return at

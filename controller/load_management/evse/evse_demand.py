@@ -172,7 +172,7 @@ class EvseDemand:
     def refresh(self, voltage_v: float, now: float) -> None:
         """Find anew what events and time change."""
         model, pauses = self._model, not self._delivery.never_pauses
-        self._need = model.goal.need(voltage_v, sum(model.phases), now)
+        self._need = model.goal.need(voltage_v, sum(model.phases), now, self.plan.bounds)
         self.has_demand = model.has_demand(now)
         self.waits_for_surplus = self.is_surplus
         self.is_raised = model.is_raised_for_test(now)

@@ -24,14 +24,8 @@ NOON = int(datetime(2026, 11, 27, 11, tzinfo=UTC).timestamp()) // 900
 V = 230.0
 
 
-def outlook_w(
-    *entries: CalendarEntry,
-    quarters: range,
-    peak_w: float | None = None,
-    first: int = NOON,
-    row: str = "grid",
-) -> list[float]:
-    """Return what A can expect, whose car needs as much as that of B (W).
+def make_outlook(*entries: CalendarEntry, peak_w: float | None = None, row: str = "grid") -> CarOutlook:
+    """Return the outlook of A and B, whose cars need as much as each other.
 
     The building draws 4 A of 63 A and the margin is 1 A: 58 A are left, which are 40.02 kW on three phases.
     """
@@ -48,13 +42,26 @@ def outlook_w(
         max_a=32.0,
         most_w=22_080.0,
         least_w=4_140.0,
+        left_wh=9_000.0,
+        leaves_in_s=14_400.0,
     )
     rooms = {"grid": CarRoom((58.0 * V,) * 3, others_a=(5.0,) * 3, base_w=12 * V)}
     if row != "grid":
         rooms[row] = CarRoom((32.0 * V,) * 3)
     budgets = PeakBudgets(site, settings, calendar, V, [])
-    found = CarOutlook(site, calendar, budgets, {A: use, B: use}, {A: 9_000.0, B: 9_000.0}, rooms)
-    return [share.share_w for share in found.shares(A, [first + each for each in quarters])]
+    return CarOutlook(site, budgets, {A: use, B: use}, rooms)
+
+
+def outlook_w(
+    *entries: CalendarEntry,
+    quarters: range,
+    peak_w: float | None = None,
+    first: int = NOON,
+    row: str = "grid",
+) -> list[float]:
+    """Return what A can expect in quarter hours (W), by their number from the first one on."""
+    found = make_outlook(*entries, peak_w=peak_w, row=row)
+    return [share.share_w for share in found.shares(A, range(first + quarters.start, first + quarters.stop))]
 
 
 def entry(
@@ -124,3 +131,21 @@ def test_outlook_limit_in_hour_left_out_in_spring_does_not_occur() -> None:
     night = CalendarEntry(name="x", span=WeekSpan(begin=120, end=180), circuit="grid", limit_a=25.0)
     before = int(datetime(2026, 3, 29, tzinfo=UTC).timestamp()) // 900
     assert outlook_w(night, quarters=range(8), first=before) == pytest.approx([20_010.0] * 8)
+
+
+def test_outlook_bounds_hold_while_entries_do_until_departure() -> None:
+    noon = NOON * 900.0
+    outlook = make_outlook(entry(20, 36, limit_a=25.0), entry(30, 90, limit_a=15.0))
+    leaves_at = {A: noon + 4_000.0, B: noon + 1_500.0}
+    assert outlook.bounds_w(leaves_at, noon) == {
+        A: [
+            (noon + 1_200.0, noon + 1_800.0, pytest.approx(6_900.0)),
+            (noon + 1_800.0, noon + 2_160.0, pytest.approx(3_450.0)),
+            (noon + 2_160.0, noon + 4_000.0, pytest.approx(3_450.0)),
+        ],
+        B: [(noon + 1_200.0, noon + 1_500.0, pytest.approx(6_900.0))],
+    }
+
+
+def test_outlook_without_entries_bounds_nothing() -> None:
+    assert make_outlook(peak_w=20_000.0).bounds_w({A: NOON * 900.0 + 4_000.0}, NOON * 900.0) == {A: []}

@@ -419,6 +419,32 @@ def test_energy_scenes_departure_plan_gives_car_need_before_others() -> None:
     )
 
 
+def test_energy_scenes_goal_before_calendar_limit_comes_before_others() -> None:
+    # 15 A for three cars until 13:00, nothing until A leaves at 15:00: 6 kWh are 8.7 A for an hour. Two of
+    # them charge at a time, with 7.5 A each, where none comes before the other.
+    limit = CalendarEntry(name="x", span=WeekSpan(begin=780, end=960), circuit="grid", limit_a=6.5)
+    rule = DepartureRule(
+        evses=frozenset({EvseRef("A", 1)}), days=frozenset(range(7)), minute=900, energy_wh=6_000.0
+    )
+    site = make_energy_site(
+        cars("C", "B", "A"), limit_a=16.0, calendar=(limit,), departures=(rule,), utc=NOON
+    )
+    site.wait(3600)
+    assert site.station("A").energy_as * 3 * V / 3600 >= 5_950.0
+
+
+def test_energy_scenes_car_in_surplus_mode_waits_for_no_price() -> None:
+    sun = CalendarEntry(name="sun", span=WeekSpan(end=780), evses=frozenset({EvseRef("A", 1)}), surplus=True)
+    site = make_energy_site(
+        cars("A"), lambda now: (-20.0,) * 3, departures=(EVENING,), has_prices=True, calendar=(sun,)
+    )
+    site.control.energy.evses.prices.set_prices(
+        make_series([(NOON + 3600 * k, price) for k, price in enumerate([0.4, 0.1, 0.4, 0.4])])
+    )
+    site.wait(900)
+    assert site.evse_view("A").offered_a == pytest.approx(20.0, abs=1.0)
+
+
 def test_energy_scenes_prices_move_charging_into_cheapest_hour() -> None:
     site = make_energy_site(cars("A", "B"), departures=(EVENING,), has_prices=True)
     prices = [0.40, 0.30, 0.10, 0.40]

@@ -7,6 +7,7 @@ import math
 
 import pytest
 
+from controller.load_management.events import GoalBound
 from controller.load_management.evse.departure_goal import NO_NEED, DepartureGoal
 from controller.load_management.evse.due_evses import DueQueues
 from controller.load_management.evse.evse_controller import EvseController
@@ -88,6 +89,49 @@ def test_need_of_a_goal_is_the_same_until_it_is_due() -> None:
     assert answer == NO_NEED
     assert changes > 50
     assert due.changes_at == math.inf
+
+
+@pytest.mark.parametrize(
+    ("most_a", "needs_a"),
+    [
+        (0.0, 12.0),  # 60 Ah in the five hours without a limit
+        (2.0, 10.0),  # 10 Ah under the limit, and 50 Ah in five hours
+        (5.9, 7.0),  # 29.5 Ah and 30.5 Ah: 6.1 A
+        (8.0, 6.0),  # it bounds no current that the goal needs
+    ],
+)
+def test_departure_goal_limit_to_come_raises_need_before_it(most_a: float, needs_a: float) -> None:
+    bounds = (GoalBound(4 * HOUR_S, 9 * HOUR_S, most_a),)
+    assert goal(230.0 * 60, 10 * HOUR_S).need(230.0, 1, 0.0, bounds).needs_a == needs_a
+
+
+def test_departure_goal_lowest_bounds_give_what_they_can() -> None:
+    # 60 Ah in 10 h: 2 h of 1 A, 3 h of 4 A, and 46 Ah in 5 h. The bound after the departure is none.
+    bounds = (
+        GoalBound(0.0, 2 * HOUR_S, 1.0),
+        GoalBound(4 * HOUR_S, 7 * HOUR_S, 4.0),
+        GoalBound(10 * HOUR_S, 12 * HOUR_S, 0.0),
+    )
+    assert goal(230.0 * 60, 10 * HOUR_S).need(230.0, 1, 0.0, bounds).needs_a == 10.0  # 9.2
+
+
+def test_departure_goal_bounded_at_all_times_needs_highest_bound_most() -> None:
+    # 60 Ah in 10 h, of which 6 h give 3 A: 42 Ah in the 4 h of at most 5 A.
+    bounds = (GoalBound(0.0, 6 * HOUR_S, 3.0), GoalBound(6 * HOUR_S, 10 * HOUR_S, 5.0))
+    assert goal(230.0 * 60, 10 * HOUR_S).need(230.0, 1, 0.0, bounds).needs_a == 11.0  # 10.5
+    assert goal(230.0 * 60, 10 * HOUR_S).need(230.0, 1, 0.0, bounds[1:]).needs_a == 7.0  # 40 Ah in 6 h
+
+
+@pytest.mark.parametrize("most_a", [0.0, 4.0, 20.0])
+def test_departure_goal_with_bound_is_the_same_until_it_is_due(most_a: float) -> None:
+    bounds = (GoalBound(0.5 * HOUR_S, 1.2 * HOUR_S, most_a),)
+    watched, due = goal(20_000, 2.1 * HOUR_S), goal(20_000, 2.1 * HOUR_S)
+    answer = due.need(230.0, 3, 0.0, bounds)
+    for second in range(int(2.2 * HOUR_S)):
+        if (now := second + 0.5) >= due.changes_at:
+            answer = due.need(230.0, 3, now, bounds)
+        assert watched.need(230.0, 3, now, bounds) == answer
+    assert answer == NO_NEED
 
 
 def test_car_with_a_goal_is_updated_only_when_its_need_changes() -> None:
