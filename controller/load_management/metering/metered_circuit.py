@@ -268,6 +268,7 @@ class MeteredCircuit:
             draw,
             highest_of([load.remembered() for load in loads]),
             highest_of([load.worst() for load in loads]),
+            max(abs(a) + abs(flow_a) for a, flow_a in zip(amps, self.battery_a, strict=True)),
             now,
         )
         first, second, third = (

@@ -10,7 +10,9 @@ A phase that falls silent is unseen again: it shows nothing, without any move, f
 `SILENT_DRAW_A` there. Until then the meter is doubted. Where feed-in has shown, it may balance the cars.
 
 *Hidden*: a meter before the cars, with swapped phases or a transformer built in backwards shows less load
-while cars draw. The highest lasting load from before them counts for as long as they do.
+while cars draw. The highest lasting load from before them counts for as long as they do, up to the highest
+current that any phase has shown of late: that of a meter before the cars is the load itself, that of another
+phase and of a transformer built in backwards contains it.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from collections.abc import Sequence
 import msgspec
 
 from controller.load_management.evse.consumption import OfferCredit
+from controller.load_management.metering.base_load import START_S, RollingMax
 from controller.load_management.metering.meter_proof import DEAD_A, FLAT_A, list_phases
 from controller.load_management.site_tree import LEAST_CAR_A, NOWHERE, ZERO, PhaseAmps
 from controller.model.journal import Record
@@ -200,6 +203,8 @@ class HiddenLoad:
         """Time at which cars last drew on each phase (s, monotonic)."""
         self._lasting_a = NOWHERE
         """Highest lasting load since cars may draw there."""
+        self._shown = RollingMax(START_S)
+        """Highest current of any phase: none of them hides a load above that."""
         self._stored_a = ZERO
 
     def clear(self) -> None:
@@ -213,10 +218,12 @@ class HiddenLoad:
         draw: OfferCredit,
         remembered_a: PhaseAmps,
         worst_a: PhaseAmps,
+        shown_a: float,
         now: float,
     ) -> None:
         """Process one reading; `remembered_a` has lasted, `worst_a` is planned with without one.
 
+        `shown_a`: the highest current of any phase, in whatever direction, a battery's not taken off (A).
         A car that follows another offer draws for sure, and may only seem to draw before and after that.
         """
         may_draw = [flag and most_a > MAY_DRAW_A for flag, most_a in zip(unproven, draw.high, strict=True)]
@@ -229,7 +236,10 @@ class HiddenLoad:
         ]
         lasting_a = highest_of([self._lasting_a, remembered_a])
         self._set_lasting(_only_on(lasting_a, may_draw))
-        self.load_a = _only_on(highest_of([lasting_a, worst_a]), draws)
+        self._shown.add(shown_a, now)
+        most_a = self._shown.highest(now) or 0.0
+        first, second, third = highest_of([lasting_a, worst_a])
+        self.load_a = _only_on((min(first, most_a), min(second, most_a), min(third, most_a)), draws)
 
     def _set_lasting(self, load_a: PhaseAmps) -> None:
         self._lasting_a = load_a

@@ -636,6 +636,27 @@ def test_car_below_its_minimum_is_paused_for_proof_that_others_wait_for(report_s
     assert draws_a == pytest.approx([5.7, 11.5, 11.5], abs=0.7)
 
 
+def falls_and_pulses(now: float) -> PhaseAmps:
+    """Return the load of a building of which 22 A end at 600 s, and that never rests."""
+    base = 3.0 + (22.0 if now < 600 else 0.0) + (2.0 if now % 90 < 25 else 0.0)
+    return (base + (3.0 if now % 50 < 20 else 0.0), base + (3.5 if now % 70 < 30 else 0.0), base)
+
+
+@pytest.mark.parametrize("report_s", [60, 300, 0])
+def test_load_before_cars_counts_up_to_what_meter_still_shows(report_s: int) -> None:
+    # The building takes up to 8.5 A of 39 A. Whatever is wrong with the meter, one of its phases shows that.
+    site = make_site(right, falls_and_pulses, [CarModel()] * 3, 40.0, report_s, fallback_a=0.0)
+    site.wait(600 - round(site.now))
+    for name in ("C0", "C1", "C2"):
+        site.plug_in(name, CarModel())
+        site.wait(60)
+    site.wait(1200)
+    charged_as = [site.station(f"C{number}").energy_as for number in range(3)]
+    site.wait(300)
+    assert min(site.station(f"C{number}").energy_as - charged_as[number] for number in range(3)) >= 5.0 * 300
+    assert site.longest_over("grid", 40.0) <= 10
+
+
 def with_ratio(part: float) -> Shown:
     """Return a meter whose current transformers have another ratio than configured: it shows a part."""
 
