@@ -237,7 +237,9 @@ class SharePlanner:
             return None, None
         ref = each.evse.ref
         lifted_at = dimming.lifted_at if each.evse.is_controllable else -math.inf
-        if self._rotation.is_resting(ref, now, lifted_at) and not each.delivery.never_pauses:
+        has_nothing = each.evse.fallback_a < each.evse.min_a and self._troubles[each.evse.circuit] is not None
+        may_rest = not (each.delivery.never_pauses or has_nothing)
+        if may_rest and self._rotation.is_resting(ref, now, lifted_at):
             why = RESTING if self._rotation.rest_s(ref) <= REST_S else STOPPED_OFTEN
             return None, _zero(each, dimming.explain(each.evse, why))
         return self._demand(each, now), None

@@ -400,7 +400,8 @@ class SiteModel:
         held_back_a = metered.held_back_a
         car_waits = held_back_a != ZERO and any(each.waits(now) for each in self._sought_below(circuit, now))
         needed = check.needed_step(circuit.limit_a, now, held_back_a, car_waits=car_waits)
-        if needed is None or not metered.is_good(now):
+        is_readable = metered.has_good_reading if check.proof.problem else metered.is_good(now)
+        if needed is None or not is_readable:
             return
         below = self._sought_below(circuit, now)
         able = [each for each in below if each.offer.possible_step_a(needed, now)]

@@ -114,6 +114,7 @@ class StatementCode(enum.StrEnum):
         "meter {name} does not show the current of each phase",
     )
     AT_FALLBACK = "at-fallback", "{cause}: held at its fallback"
+    SHOWS_METER = "shows-meter", "{cause}: its car is offered its minimum to show whether that has ended"
 
     # What is wrong with a meter, by its cause; the detail is a whole sentence, in the language of the page
     METER_NONE = "meter-none", "{detail}"

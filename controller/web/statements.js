@@ -56,6 +56,7 @@ const DE = {
   "meter-suspected": "Zähler {name} ist unter Verdacht: {cause}",
   "meter-without-phases": "Zähler {name} zeigt den Strom der Phasen nicht",
   "at-fallback": "{cause}: bleibt auf dem Rückfallwert",
+  "shows-meter": "{cause}: das Auto bekommt sein Minimum, um zu zeigen, ob das behoben ist",
   "meter-none": "{detail}",
   "meter-not-read": "{detail}",
   "meter-unreachable": "{detail}",

@@ -22,6 +22,7 @@ from controller.load_management.evse.limit_reasons import (
     LimitReason,
     explain_backend_limit,
     explain_fallback,
+    explain_start,
 )
 from controller.load_management.site_tree import PhaseAmps, PhaseFlags
 from controller.model.observations import BackendLimit
@@ -165,6 +166,8 @@ class EvseDemand:
         self._demand: Demand | None = None
         self.most_a: float | None = None
         """Most that it could take by its last demand (A per phase); None without one."""
+        self.shows_until = -math.inf
+        """Time until which its minimum is offered below a suspected meter, for a step of its car (s)."""
         self.start_a = model.evse.min_a
         """Least offer (A per phase) that its car could use by its last demand."""
         self._terms: tuple[object, ...] = ()
@@ -294,7 +297,12 @@ class EvseDemand:
         caps: list[tuple[float, LimitReason | None]] = [(evse.max_a, ALL_IT_CAN_TAKE)]
         caps += ((model.need_a(now), None), self.limit_by_override)
         if trouble is not None:
-            caps.append((evse.fallback_a, explain_fallback(trouble)))
+            shows = now < self.shows_until and evse.fallback_a < evse.min_a
+            caps.append(
+                (evse.min_a, explain_start(trouble))
+                if shows
+                else (evse.fallback_a, explain_fallback(trouble))
+            )
         if unbalance_a is not None and not model.phases_known:
             # Three phases in step or one alone: it starts small enough for either.
             caps.append((max(evse.min_a, unbalance_a), CAR_ON_ONE_PHASE))

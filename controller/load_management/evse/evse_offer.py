@@ -51,6 +51,8 @@ METER_STEP_A = 6.0
 """Largest step of an offer (A per phase) by which a meter shows that it follows the cars."""
 METER_STEP_S = 20.0
 """Duration of such a step after the report that shows it (s)."""
+START_S = 60.0
+"""The same where its car has to start for it: cars take some seconds to begin."""
 QUIET_S = 10.0
 """At most one line an EVSE in this time, unless its limit falls."""
 LAG = 0.15
@@ -273,8 +275,9 @@ class EvseOffer:
         if self._model.switch.changing or self._demand.problem:
             # It changes its phases once its station may take nothing; the reason names what is booked.
             due_at, books_at = min(due_at, books_at), math.inf
-        if now < self._test_ends_at < due_at:
-            due_at = self._test_ends_at
+        for ends_at in (self._test_ends_at, self._demand.shows_until):
+            if now < ends_at < due_at:
+                due_at = ends_at
         renews_at = self._delivery.renews_at
         if renews_at <= self._asked_at:
             renews_at = math.inf  # nothing was sent: its fallback will do, or its memory is worn
@@ -378,9 +381,14 @@ class EvseOffer:
     def possible_step_a(self, needed: NeededStep, now: float) -> float:
         """Return by how much its car can come down for such a step (A per phase); 0: it cannot make one.
 
-        It may be paused where nothing less is possible and the step is worth that.
+        It may be paused where nothing less is possible and the step is worth that. One that is offered
+        nothing goes up to its minimum.
         """
         model, draw = self._model, self._model.draw
+        if needed.apart and len({model.phases[phase] for phase in needed.apart}) == 1:
+            return 0.0
+        if self._starts_for(needed):
+            return model.least_a if self._can_start(needed) else 0.0
         if not (self._delivery.connected and model.is_charging) or model.switch.changing:
             return 0.0
         if model.evse.is_dc or now < self._test_ends_at or draw.reports_each_s(now) > needed.report_s:
@@ -394,6 +402,16 @@ class EvseOffer:
             step_a = drawn_a
         return step_a if step_a >= needed.least_a else 0.0
 
+    def _can_start(self, needed: NeededStep) -> bool:
+        """Return True if its car waits for nothing but a meter, and its start shows in time."""
+        model, demand = self._model, self._demand
+        if not self._delivery.connected or model.evse.is_dc or model.switch.changing:
+            return False
+        if demand.takes_nothing or demand.is_paused or demand.waits_for_surplus:
+            return False
+        is_wired = any(model.phases[phase] for phase in needed.phases)
+        return demand.has_demand and is_wired and model.draw.report_interval_s <= needed.report_s
+
     def _drawn_a(self, needed: NeededStep, now: float) -> float:
         """Return what its car draws now (A per phase), before such a step; 0: unknown.
 
@@ -405,18 +423,29 @@ class EvseOffer:
         is_known = needed.is_commanded and draw.held_for(self._delivery.slowest_s, now)
         return min(draw.takes_a, self.offered_a) if is_known else 0.0
 
-    def step_order(self, needed: NeededStep, now: float) -> tuple[bool, float, float, float]:
+    def step_order(self, needed: NeededStep, now: float) -> tuple[int, float, float, float]:
         """Return its place among those that can make a step: large ones first, those reported soon first.
 
-        A pause comes last. The car that has made the last one may not have followed it: it comes last among
-        equals.
+        A pause comes after those, a start last. The car that has made the last one may not have followed it:
+        it comes last among equals. Below a suspected meter the sum of its steps on all phases in doubt
+        counts.
         """
         report_s = self._model.draw.report_interval_s
-        return self.pauses_for(needed, now), -self.possible_step_a(needed, now), self._test_ends_at, report_s
+        shown_a = self.possible_step_a(needed, now)
+        if needed.may_start:
+            shown_a *= sum(self._model.phases[phase] for phase in needed.phases)
+        kind = 2 if self._starts_for(needed) else int(self.pauses_for(needed, now))
+        ended_at = max(self._test_ends_at, self._demand.shows_until)
+        return kind, -shown_a, ended_at, report_s
 
     def pauses_for(self, needed: NeededStep, now: float) -> bool:
         """Return True if its car is paused for such a step, as nothing less is possible."""
-        return self.possible_step_a(needed, now) >= self._drawn_a(needed, now)
+        is_to_zero = self.possible_step_a(needed, now) >= self._drawn_a(needed, now)
+        return is_to_zero and not self._starts_for(needed)
+
+    def _starts_for(self, needed: NeededStep) -> bool:
+        """Return True if its car goes up for such a step, as it is offered nothing."""
+        return needed.may_start and self.offered_a < self._model.evse.min_a
 
     def begin_step(self, needed: NeededStep, now: float) -> float:
         """Lower its offer for such a step; return the time (s) until the meter has shown it.
@@ -424,13 +453,16 @@ class EvseOffer:
         Where limits show it, its return is a part of it.
         """
         report_s = self._model.draw.report_interval_s
+        self._due.updates.add(self._model.evse.ref)
+        if self._starts_for(needed):
+            self._demand.shows_until = now + START_S + report_s
+            return START_S + report_s
         step_a = min(needed.most_a, self.possible_step_a(needed, now))
         if needed.is_commanded:
             report_s = max(self._delivery.slowest_s, min(report_s, LONGEST_REPORT_S))
         self._tested_with_a = self._drawn_a(needed, now) - step_a
         self._test_ends_at = now + METER_STEP_S + report_s
         self._rises_after_test = True
-        self._due.updates.add(self._model.evse.ref)
         return (1 + needed.is_commanded) * (METER_STEP_S + report_s)
 
     def end_step(self, now: float) -> None:

@@ -28,6 +28,11 @@ def explain_fallback(trouble: Statement) -> Statement:
     return Statement(code=StatementCode.AT_FALLBACK, cause=trouble)
 
 
+def explain_start(trouble: Statement) -> Statement:
+    """Return that it is offered its minimum to show whether trouble with a meter above it has ended."""
+    return Statement(code=StatementCode.SHOWS_METER, cause=trouble)
+
+
 def explain_switch(*, to_single: bool) -> Statement:
     """Return that it pauses to change its number of phases."""
     return Statement(code=StatementCode.TO_ONE_PHASE if to_single else StatementCode.TO_ALL_PHASES)

@@ -1,13 +1,14 @@
 """Steps that cars below a meter are made to make, where nothing else shows whether it is right.
 
-One car makes a step at a time: it is lowered for a moment, or paused where no other step is possible. What
-for, each check of the meter states by a `NeededStep`; the pauses between steps grow with their number.
+One car makes a step at a time: it is lowered for a moment, or paused where no other step is possible. Below a
+suspected meter, where each car has its fallback at most, one that waits may be offered its minimum instead.
+What for, each check of the meter states by a `NeededStep`; the pauses between steps grow with their number.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -19,6 +20,8 @@ LONGEST_REPORT_S = 60.0
 """Longest interval of reports (s) that show a step of a car in time."""
 CAR_PAUSE_S = 900.0
 """Time (s) from the first step for which a car is paused to the next."""
+FOLLOW_UP_S = 120.0
+"""Longest time (s) from a step that has shown a part of that to the next."""
 STEP_PAUSE_S = 30.0
 """Time (s) from the end of the first such step to the next."""
 RATIO_PAUSE_S = 60.0
@@ -30,7 +33,8 @@ class NeededStep(msgspec.Struct, frozen=True, gc=False):
 
     It is at least `least_a` and at most `most_a` (A per phase) on one of the `phases` (0 to 2). Its station
     reports at least each `report_s` (s). It `is_commanded` if limits that were accepted show it, with its
-    return: no report has to. It `may_pause` a car where no other step is possible.
+    return: no report has to. It `may_pause` a car where no other step is possible, and `may_start` one where
+    no car charges. `apart`: phases that it must not move all alike.
     """
 
     least_a: float
@@ -40,6 +44,8 @@ class NeededStep(msgspec.Struct, frozen=True, gc=False):
     pauses: StepPauses
     is_commanded: bool = False
     may_pause: bool = False
+    may_start: bool = False
+    apart: Collection[int] = ()
     otherwise: NeededStep | None = None
     """Step that is made where no car can make this one."""
 
@@ -63,6 +69,14 @@ class StepPauses:
         """Note that a step of so long (s) begins."""
         self._next_at = now + duration_s + min(self._first_s * 2**self._count, self._longest_s)
         self._count += 1
+
+    def restart(self, now: float) -> None:
+        """Have the first step follow after the first pause from now on."""
+        self._count, self._next_at = 0, now + self._first_s
+
+    def follow_up(self, now: float) -> None:
+        """Have the next step follow soon: the last one has shown a part of what they are for."""
+        self._count, self._next_at = 0, min(self._next_at, now + FOLLOW_UP_S)
 
     def put_off(self, now: float) -> None:
         """Note that no car can make one now."""
@@ -93,6 +107,8 @@ class CarSteps:
         """Of steps for which a car is paused, for whatever purpose."""
         self.for_ratio = StepPauses(RATIO_PAUSE_S)
         """Of steps that are to show a ratio."""
+        self.for_trust = StepPauses(CAR_PAUSE_S)
+        """Of steps that are to show whether a suspected meter has been corrected."""
         self._pauses = self.for_quiet
 
     def begin(

@@ -3,7 +3,8 @@
 `MISSES` steps in a row that a phase has missed make the meter suspected. So do `STEPS_WITHOUT_EDGE` steps of
 single cars of which no edge of the phase shows a part: beside a lively building none is missed for sure. As
 many as `MISSES` that a suspected phase has shown as edges since clear it again, or twice as many seen ones:
-the building looks like a step now and then.
+the building looks like a step now and then. Cars at their fallback may make none by themselves, so that one
+makes a step from time to time (`car_steps.py`).
 
 A phase on which one step was seen is proven to show the cars, and as a load. Where the building had moved as
 far just before, `SIGHTINGS` steps in a row prove it.
@@ -32,6 +33,8 @@ from drivers.coded_text import coded, join_and
 MISSES = 2
 SIGHTINGS = 2
 """Steps in a row that prove a phase on which the building moves as far itself."""
+ENOUGH_SEEN = 2 * MISSES
+"""Steps in a row that end a suspicion, convincing ones counted twice."""
 STEPS_WITHOUT_EDGE = 3
 """Steps of single cars in a row that a lively building does not hide."""
 FLAT_A = 0.05
@@ -82,18 +85,25 @@ class MeterProof:
         self.proven = [False, False, False]
         self.seen_from = [-math.inf] * 3
         self._misses = [0, 0, 0]
-        self._swapped: frozenset[int] = frozenset()
+        self.swapped: frozenset[int] = frozenset()
         """Phases that are suspected to be swapped: steps that are alike on all of them disprove nothing."""
         self._sightings = [0, 0, 0]
         """Steps that were seen on each phase since it has missed one, convincing ones twice."""
         self._without_edge = [0, 0, 0]
         """Steps of single cars without an edge of each phase, since the last one with an edge."""
-        self._seen = 0
+        self.seen = 0
         """Steps that were seen since the last miss, convincing ones twice."""
         self._small_phases: Sequence[int] = ()
         """Phases that show too small a part of each step."""
         self._by_edges: SwappedPhases | None = None
         """Swapped phases by the edges of the readings."""
+
+    @property
+    def suspected_phases(self) -> Sequence[int]:
+        """Return the phases (0 to 2) for which the meter is suspected; all, once each was shown again."""
+        found = {*self._small_phases, *self.swapped}
+        found.update(phase for phase, misses in enumerate(self._misses) if misses >= MISSES)
+        return sorted(found) or (0, 1, 2)
 
     def has_missed(self, phase: int) -> bool:
         """Return True if the last step that was judged on a phase was missed."""
@@ -103,14 +113,14 @@ class MeterProof:
         """Add the judgement of a step that a station has reported."""
         shows_swap = self._shows_swap(judgement.step.delta_a)
         for phase in judgement.seen:
-            if shows_swap or phase not in self._swapped:
+            if shows_swap or phase not in self.swapped:
                 self._sightings[phase] += 2 if self._is_convincing(judgement, phase) else 1
             if self._sightings[phase] >= SIGHTINGS and self._is_cleared(phase):
                 self._prove(phase, judgement.begins[phase])
             if shows_swap and self.proven[phase] and self._is_cleared(phase):
                 self._misses[phase] = 0
         if judgement.seen and shows_swap:
-            self._seen += 2 if judgement.convincing else 1
+            self.seen += 2 if judgement.convincing else 1
         self._count_missed(judgement)
         self._count_without_edge(judgement)
 
@@ -130,19 +140,19 @@ class MeterProof:
         """Add phases (0 to 2) that steps by limits have proven, by readings since these moments (s)."""
         for phase in phases:
             self._prove(phase, seen_from[phase])
-        if phases and not self._swapped:
-            self._seen += 2
+        if phases and not self.swapped:
+            self.seen += 2
 
     def add_missed_sum(self, phases: Sequence[int], *, is_quiet: bool) -> None:
         """Suspect the meter, as these phases do not show what all stations below draw together.
 
         `is_quiet`: the readings have shown no more than flutter for long.
         """
-        self._seen = 0
+        self.seen = 0
         for phase in phases:
             self._misses[phase] = max(MISSES, self._misses[phase])
             self._sightings[phase] = 0
-        if self._swapped and self.problem:
+        if self.swapped and self.problem:
             return  # a likelier cause is known
         self.problem = coded(
             "{phases} not follow what all stations below report together: {cause}",
@@ -154,7 +164,7 @@ class MeterProof:
         """Suspect the meter where a phase shows too small a part of each step."""
         phases, self._small_phases = self._small_phases, [*parts]
         if parts and (not self.problem or phases != self._small_phases):
-            self._seen = 0
+            self.seen = 0
             self.problem = coded(
                 "{phases} not show more than {percent} % of the steps that stations report: {cause}",
                 phases=_follow_in_words([*parts]),
@@ -166,17 +176,17 @@ class MeterProof:
         """Suspect the meter where the edges of its readings show that phases are swapped."""
         is_new, self._by_edges = swapped is not None and self._by_edges is None, swapped
         if swapped is not None and not self._small_phases and (is_new or not self.problem):
-            self._seen = 0
-            self._swapped = swapped.pair
+            self.seen = 0
+            self.swapped = swapped.pair
             cause = _swapped_in_words([swapped.phase, swapped.other])
             self.problem = _in_words([swapped.phase], swapped.ref, swapped.step_a, cause)
 
     def end_suspicion(self) -> None:
         """End the suspicion once nothing speaks for it, and enough steps were seen in a row since."""
         by_edges = self._small_phases or self._by_edges
-        if self._seen >= 2 * MISSES and not by_edges and max(self._misses) < MISSES:
+        if self.seen >= ENOUGH_SEEN and not by_edges and max(self._misses) < MISSES:
             self.problem = ""
-            self._swapped = frozenset()
+            self.swapped = frozenset()
 
     def drop_proof(self, phases: Sequence[int]) -> None:
         """Take phases (0 to 2) as not proven from now on, until the next step of a car shows them."""
@@ -185,9 +195,9 @@ class MeterProof:
 
     def _shows_swap(self, delta_a: PhaseAmps) -> bool:
         """Return True if a step (A per phase) would show phases that are suspected to be swapped."""
-        if not self._swapped:
+        if not self.swapped:
             return True
-        steps = [delta_a[phase] for phase in self._swapped]
+        steps = [delta_a[phase] for phase in self.swapped]
         return max(steps) - min(steps) >= STEP_A
 
     def _is_convincing(self, judgement: StepJudgement, phase: int) -> bool:
@@ -208,7 +218,7 @@ class MeterProof:
         """Take a phase as proven, by readings since this moment (s)."""
         self.seen_from[phase] = max(self.seen_from[phase], since)
         self.proven[phase] = True
-        if phase not in self._swapped:
+        if phase not in self.swapped:
             self._misses[phase] = 0
 
     def _count_missed(self, judgement: StepJudgement) -> None:
@@ -216,7 +226,7 @@ class MeterProof:
         phases = judgement.missed
         if not phases:
             return
-        self._seen = 0
+        self.seen = 0
         is_first = len(phases) > 1 and judgement.is_covered and not any(self.proven)
         for phase in phases:
             self._sightings[phase] = 0
@@ -249,12 +259,12 @@ class MeterProof:
     def _suspect(self, judgement: StepJudgement, suspected: Sequence[int]) -> None:
         """Suspect the meter by phases that have not shown a step."""
         step = judgement.step
-        self._seen = 0
+        self.seen = 0
         # With another ratio, moves of the building hide steps, and edges show swapped phases for sure.
         if self._small_phases or self._by_edges:
             return
         swapped = [] if judgement.is_quiet else _find_swapped(judgement, suspected)
-        self._swapped = frozenset([suspected[-1], *swapped] if swapped else [])
+        self.swapped = frozenset([suspected[-1], *swapped] if swapped else [])
         cause = FROZEN if judgement.is_quiet else _find_cause(judgement, suspected, swapped)
         self.problem = _in_words(suspected, step.ref, step.delta_a[suspected[-1]], cause)
 

@@ -43,7 +43,7 @@ from controller.load_management.metering.car_steps import (
     NeededStep,
 )
 from controller.load_management.metering.commanded_steps import CommandedSteps
-from controller.load_management.metering.meter_proof import DEAD_A, MeterProof, StepJudgement
+from controller.load_management.metering.meter_proof import DEAD_A, ENOUGH_SEEN, MeterProof, StepJudgement
 from controller.load_management.metering.meter_window import MeterWindow
 from controller.load_management.metering.ratio_check import LONGEST_S, moves
 from controller.load_management.metering.step_edges import find_edges, find_lone_move
@@ -225,8 +225,11 @@ class StepCheck:
         self._quiet.on_reading(shown_a, now)
         self._steady_from = min(self._steady_from, now + CONNECTING_S)
         for judgement in self._judge_due(self._pending, now):
+            seen = self.proof.seen
             self.proof.add_judgement(judgement)
             self._add_move(judgement)
+            if seen < self.proof.seen <= ENOUGH_SEEN:
+                self.car_steps.for_trust.follow_up(now)
         self._unconfirmed.extend(self._judge_due(self._unreported, now))
         self.proof.add_proven(self.commanded.on_reading(now), self.commanded.seen_from)
         if missing := self._sums.on_reading(shown_a, draw, self.proof.seen_from, now):
@@ -250,6 +253,9 @@ class StepCheck:
         waits for current, a smaller one is worth a pause of another.
         """
         steps = self.car_steps
+        if self.proof.problem:
+            return self._find_step_for_trust(now)
+        steps.for_trust.restart(now)
         if not self._quiet.is_long(now):
             steps.for_quiet.reset()
         elif steps.for_quiet.have_ended(now):
@@ -292,9 +298,30 @@ class StepCheck:
         most_a = max(least_a, STEP_PART * max(limit_a))
         return NeededStep(least_a, most_a, phases, LONGEST_REPORT_S, steps.for_ratio)
 
+    def _find_step_for_trust(self, now: float) -> NeededStep | None:
+        """Return the step that is to show whether a suspected meter has been corrected; None: none now.
+
+        Cars that stay at their fallback make none by themselves.
+        """
+        pauses = self.car_steps.for_trust
+        if not pauses.have_ended(now):
+            return None
+        return NeededStep(
+            STEP_A + OFFER_ERROR_A,
+            math.inf,
+            self.proof.suspected_phases,
+            LONGEST_REPORT_S,
+            pauses,
+            may_pause=True,
+            may_start=True,
+            apart=self.proof.swapped,
+        )
+
     def has_answered(self, now: float) -> bool:
         """Return True if a car makes a step, and its begin has shown what it is made for."""
         steps = self.car_steps
+        if steps.is_for(steps.for_trust):
+            return False  # its station has to report it
         is_commanded = steps.stepping is not None and steps.is_commanded
         if is_commanded and self.commanded.may_return(steps.begun_at, now):
             return True

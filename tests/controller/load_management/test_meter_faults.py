@@ -385,6 +385,47 @@ def test_swapped_phases_are_named_by_one_phase_cars() -> None:
     assert site.longest_over("grid", 63.0) <= 30
 
 
+@pytest.mark.parametrize(
+    ("fault", "fallback_a"), [(backwards(0, 1, 2), 0.0), (backwards(1), 6.0), (before_the_cars, 6.0)]
+)
+def test_corrected_meter_is_trusted_again_though_no_car_comes_or_goes(
+    fault: Shown, fallback_a: float
+) -> None:
+    """Cars at their fallback make no steps, so one is made to after a quarter of an hour: 19.5 A each."""
+
+    def shown(site: SiteHarness, reading: Reading) -> Reading:
+        return fault(site, reading) if site.now < 660 else reading
+
+    cars = [CarModel(), CarModel()]
+    site = make_site(shown, flat(0), cars, 40, fallback_a=fallback_a)
+    connect_cars(site, cars)
+    site.wait(int(659 - site.now))
+    assert "suspected" in site.evse_view("C0").reason
+    assert [site.station(name).draw_a for name in ("C0", "C1")] == [fallback_a, fallback_a]
+    site.wait(2100)
+    draws = [site.station(name).draw_a for name in ("C0", "C1")]
+    assert draws == pytest.approx([19.5, 19.5], abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("fault", "fallback_a"), [(backwards(0, 1, 2), 0.0), (backwards(1), 6.0), (before_the_cars, 0.0)]
+)
+def test_wrong_meter_stays_suspected_by_steps_of_cars_at_fallback(fault: Shown, fallback_a: float) -> None:
+    """One car at a time makes a step after 15 min, and after 30 min more."""
+    cars = [CarModel(), CarModel()]
+    site = make_site(fault, flat(5), cars, 40, fallback_a=fallback_a)
+    connect_cars(site, cars)
+    highest_a, stops, draws = 0.0, 0, [0.0, 0.0]
+    for _ in range(3600):
+        site.wait(1)
+        before, draws = draws, [site.station(name).draw_a for name in ("C0", "C1")]
+        highest_a = max(highest_a, sum(draws))
+        stops += sum(was > 0 == amps for was, amps in zip(before, draws, strict=True))
+    assert highest_a <= max(6.0, 2 * fallback_a)
+    assert 2 <= stops <= 3
+    assert all("suspected" in site.evse_view(name).reason for name in ("C0", "C1"))
+
+
 def test_swapped_phases_stay_suspected_while_cars_step_on_all_phases_alike() -> None:
     # Of 40 A, 12 A to the building: one car draws on L1 and L2 each, and one on all phases comes and goes.
     cars = [CarModel(32.0, (0,)), CarModel(32.0, (0,)), CarModel(32.0)]
