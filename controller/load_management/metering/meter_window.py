@@ -188,6 +188,12 @@ class MeterWindow:
         place = bisect_left(self._times, moment)
         return self._times[place] if place < len(self._times) else math.inf
 
+    def last_until(self, moment: float, longest_s: float) -> float:
+        """Return the time of the last reading up to a moment; the moment, if none came for so long (s)."""
+        place = bisect_right(self._times, moment)
+        found = self._times[place - 1] if place else -math.inf
+        return found if found >= moment - longest_s else moment
+
     def span_of(self, count: int, least_s: float) -> float:
         """Return a time (s), at least `least_s`, in which so many readings come, by their last intervals."""
         times = self._times[-LATE_READINGS:]

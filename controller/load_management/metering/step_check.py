@@ -5,8 +5,9 @@ has a dead current transformer shows plausible values, and every one of them is 
 follow the cars. So each step of a station's reported consumption of `STEP_A` or more on a phase is looked
 for in the readings around it:
 
-    window    from `LEAD_S` before the report that precedes the step to the first reading `SEEN_S` or more
-              after the one that shows it; a car that has followed a limit has done so as that changed
+    window    from the last reading `LEAD_S` or more before the report that precedes the step to the first
+              one `SEEN_S` or more after the report that shows it; a car that has followed a limit has done so
+              as that changed
     seen      within the window the readings of that phase rose (fell) by `SEEN` of the step
     missed    they did not rise by `MISSED` of it, and did not fall by as much, so that nothing of the
               building can have hidden the step; or they fell by about as much as the station rose, in this
@@ -358,7 +359,7 @@ class StepCheck:
 
     def _judge(self, step: ReportedStep, end: float, now: float) -> StepJudgement | None:
         """Judge a step by the readings until `end` (s), the first one after `SEEN_S`; None: some miss."""
-        begin = step.since - LEAD_S
+        begin = self._window.last_until(step.since - LEAD_S, LONGEST_GAP_S)
         window = self._window.readings(begin, end)
         if len(window) < FEWEST_READINGS or not self._window.reaches_back_to(step.at - 1):
             return None
@@ -391,7 +392,7 @@ class StepCheck:
 
     def _judge_phase(self, step: ReportedStep, phase: int, window: Sequence[PhaseAmps], end: float) -> _Sight:
         """Return whether these readings show a step on one phase, beside the other moves of the cars."""
-        begin, delta = step.since - LEAD_S, step.delta_a[phase]
+        begin, delta = self._window.last_until(step.since - LEAD_S, LONGEST_GAP_S), step.delta_a[phase]
         size, opposite = abs(delta), 1 if delta > 0 else 0
         values = [amps[phase] for amps in window]
         along, against = moves(values, up=delta > 0)
@@ -423,7 +424,7 @@ class StepCheck:
 
         Where they had, a load of the building may have moved them now, unless they show an edge of its size.
         """
-        begin, delta = step.since - LEAD_S, step.delta_a[phase]
+        begin, delta = self._window.last_until(step.since - LEAD_S, LONGEST_GAP_S), step.delta_a[phase]
         before = self._window.readings(begin - (end - begin), begin)
         if not before or moves([amps[phase] for amps in before], up=delta > 0)[0] < SEEN * abs(delta):
             return True

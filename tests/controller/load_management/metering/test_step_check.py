@@ -67,6 +67,26 @@ def test_step_check_meter_that_follows_is_not_suspected() -> None:
     assert session(true_meter, times=5).proof.problem == ""
 
 
+@pytest.mark.parametrize("late_s", [0, 4, 8])
+def test_step_check_late_reports_beside_seldom_readings_suspect_nothing(late_s: int) -> None:
+    """A car steps every 67 s; its reports of each 5 s come late, the meter is read each 10 s."""
+    window = MeterWindow(MEMORY_S)
+    check = StepCheck(window)
+    reported_a = 0.0
+    for now in range(900):
+        drawn_a = [16.0 if at >= 0 and at // 67 % 2 else 0.0 for at in (now, now - late_s)]
+        if now % 10 == 9:
+            window.add_reading((10.0 + drawn_a[0], 11.0, 12.0), float(now))
+            check.on_reading(ZERO, NOTHING, float(now))
+        if (now - late_s) % 5 == 0 and drawn_a[1] != reported_a:
+            step = (drawn_a[1] - reported_a, 0.0, 0.0)
+            reported_a = drawn_a[1]
+            check.add_step(
+                ReportedStep(ref=A, delta_a=step, since=now - 5.0, at=float(now), reported_at=float(now))
+            )
+    assert check.proof.problem == ""
+
+
 FAULTS: dict[str, tuple[Meter, str]] = {
     "backwards": (lambda base, cars: (base[0] - cars[0], base[1], base[2]), "L1 is built in backwards"),
     "swapped": (lambda base, cars: (base[0], base[1] + cars[0], base[2]), "phases L1 and L2 are swapped"),
