@@ -399,7 +399,13 @@ class SiteModel:
             stepping.offer.end_step(now)
         held_back_a = metered.held_back_a
         car_waits = held_back_a != ZERO and any(each.waits(now) for each in self._sought_below(circuit, now))
-        needed = check.needed_step(circuit.limit_a, now, held_back_a, car_waits=car_waits)
+        needed = check.needed_step(
+            circuit.limit_a,
+            now,
+            held_back_a,
+            car_waits=car_waits,
+            base_is_declared=circuit.base_load_a > 0,
+        )
         is_readable = metered.has_good_reading if check.proof.problem else metered.is_good(now)
         if needed is None or not is_readable:
             return

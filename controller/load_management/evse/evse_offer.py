@@ -427,12 +427,11 @@ class EvseOffer:
         """Return its place among those that can make a step: large ones first, those reported soon first.
 
         A pause comes after those, a start last. The car that has made the last one may not have followed it:
-        it comes last among equals. Below a suspected meter the sum of its steps on all phases in doubt
-        counts.
+        it comes last among equals.
         """
         report_s = self._model.draw.report_interval_s
         shown_a = self.possible_step_a(needed, now)
-        if needed.may_start:
+        if needed.counts_phases:
             shown_a *= sum(self._model.phases[phase] for phase in needed.phases)
         kind = 2 if self._starts_for(needed) else int(self.pauses_for(needed, now))
         ended_at = max(self._test_ends_at, self._demand.shows_until)

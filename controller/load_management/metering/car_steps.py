@@ -34,7 +34,8 @@ class NeededStep(msgspec.Struct, frozen=True, gc=False):
     It is at least `least_a` and at most `most_a` (A per phase) on one of the `phases` (0 to 2). Its station
     reports at least each `report_s` (s). It `is_commanded` if limits that were accepted show it, with its
     return: no report has to. It `may_pause` a car where no other step is possible, and `may_start` one where
-    no car charges. `apart`: phases that it must not move all alike.
+    no car charges. `apart`: phases that it must not move all alike. It `counts_phases` if a step on more of
+    the phases is the better one.
     """
 
     least_a: float
@@ -45,6 +46,7 @@ class NeededStep(msgspec.Struct, frozen=True, gc=False):
     is_commanded: bool = False
     may_pause: bool = False
     may_start: bool = False
+    counts_phases: bool = False
     apart: Collection[int] = ()
     otherwise: NeededStep | None = None
     """Step that is made where no car can make this one."""

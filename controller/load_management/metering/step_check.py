@@ -246,16 +246,23 @@ class StepCheck:
             self._sums.ratios.edges.add_move(judgement.move)
 
     def needed_step(
-        self, limit_a: PhaseAmps, now: float, held_back_a: PhaseAmps = ZERO, *, car_waits: bool = False
+        self,
+        limit_a: PhaseAmps,
+        now: float,
+        held_back_a: PhaseAmps = ZERO,
+        *,
+        car_waits: bool = False,
+        base_is_declared: bool = False,
     ) -> NeededStep | None:
         """Return the step that a car is to make now; None: none.
 
         `limit_a`: of the circuit. `held_back_a`: for want of a proof (A per phase); while one of its cars
-        waits for current, a smaller one is worth a pause of another.
+        waits for current, a smaller one is worth a pause of another. `base_is_declared`: the worst base load
+        is known while the meter is suspected, so that a car may start beside it.
         """
         steps = self.car_steps
         if self.proof.problem:
-            return self._find_step_for_trust(now)
+            return self._find_step_for_trust(now, base_is_declared)
         steps.for_trust.restart(now)
         if not self._quiet.is_long(now):
             steps.for_quiet.reset()
@@ -299,7 +306,7 @@ class StepCheck:
         most_a = max(least_a, STEP_PART * max(limit_a))
         return NeededStep(least_a, most_a, phases, LONGEST_REPORT_S, steps.for_ratio)
 
-    def _find_step_for_trust(self, now: float) -> NeededStep | None:
+    def _find_step_for_trust(self, now: float, may_start: bool) -> NeededStep | None:
         """Return the step that is to show whether a suspected meter has been corrected; None: none now.
 
         Cars that stay at their fallback make none by themselves.
@@ -314,7 +321,8 @@ class StepCheck:
             LONGEST_REPORT_S,
             pauses,
             may_pause=True,
-            may_start=True,
+            may_start=may_start,
+            counts_phases=True,
             apart=self.proof.swapped,
         )
 

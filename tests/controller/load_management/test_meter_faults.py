@@ -397,7 +397,7 @@ def test_corrected_meter_is_trusted_again_though_no_car_comes_or_goes(
         return fault(site, reading) if site.now < 660 else reading
 
     cars = [CarModel(), CarModel()]
-    site = make_site(shown, flat(0), cars, 40, fallback_a=fallback_a)
+    site = make_site(shown, flat(0), cars, 40, fallback_a=fallback_a, base_load_a=5.0)
     connect_cars(site, cars)
     site.wait(int(659 - site.now))
     assert "suspected" in site.evse_view("C0").reason
@@ -413,7 +413,7 @@ def test_corrected_meter_is_trusted_again_though_no_car_comes_or_goes(
 def test_wrong_meter_stays_suspected_by_steps_of_cars_at_fallback(fault: Shown, fallback_a: float) -> None:
     """One car at a time makes a step after 15 min, and after 30 min more."""
     cars = [CarModel(), CarModel()]
-    site = make_site(fault, flat(5), cars, 40, fallback_a=fallback_a)
+    site = make_site(fault, flat(5), cars, 40, fallback_a=fallback_a, base_load_a=5.0)
     connect_cars(site, cars)
     highest_a, stops, draws = 0.0, 0, [0.0, 0.0]
     for _ in range(3600):
@@ -696,6 +696,18 @@ def test_load_before_cars_counts_up_to_what_meter_still_shows(report_s: int) -> 
     site.wait(300)
     assert min(site.station(f"C{number}").energy_as - charged_as[number] for number in range(3)) >= 5.0 * 300
     assert site.longest_over("grid", 40.0) <= 10
+
+
+def test_car_starts_below_suspected_meter_only_beside_declared_base_load() -> None:
+    """What a wrong meter shows is no worst case to start a car beside: fallback 0 A is kept."""
+    cars = [CarModel(), CarModel()]
+    site = make_site(backwards(0, 1, 2), flat(5), cars, 40, fallback_a=0.0)
+    connect_cars(site, cars)
+    site.wait(int(660 - site.now))
+    assert "suspected" in site.evse_view("C0").reason
+    energy_as = [site.station(name).energy_as for name in ("C0", "C1")]
+    site.wait(3600)
+    assert [site.station(name).energy_as for name in ("C0", "C1")] == energy_as
 
 
 def with_ratio(part: float) -> Shown:
