@@ -367,7 +367,7 @@ class StepCheck:
 
     def _judge(self, step: ReportedStep, end: float, now: float) -> StepJudgement | None:
         """Judge a step by the readings until `end` (s), the first one after `SEEN_S`; None: some miss."""
-        begin = self._window.last_until(step.since - LEAD_S, LONGEST_GAP_S)
+        begin = self._begin_of(step)
         window = self._window.readings(begin, end)
         if len(window) < FEWEST_READINGS or not self._window.reaches_back_to(step.at - 1):
             return None
@@ -398,9 +398,13 @@ class StepCheck:
             is_covered=self._window.reaches_back_to(begin),
         )
 
+    def _begin_of(self, step: ReportedStep) -> float:
+        """Return the time (s) of the last reading that shows the state before a step."""
+        return self._window.last_until(step.since - LEAD_S, LONGEST_GAP_S)
+
     def _judge_phase(self, step: ReportedStep, phase: int, window: Sequence[PhaseAmps], end: float) -> _Sight:
         """Return whether these readings show a step on one phase, beside the other moves of the cars."""
-        begin, delta = self._window.last_until(step.since - LEAD_S, LONGEST_GAP_S), step.delta_a[phase]
+        begin, delta = self._begin_of(step), step.delta_a[phase]
         size, opposite = abs(delta), 1 if delta > 0 else 0
         values = [amps[phase] for amps in window]
         along, against = moves(values, up=delta > 0)
@@ -432,7 +436,7 @@ class StepCheck:
 
         Where they had, a load of the building may have moved them now, unless they show an edge of its size.
         """
-        begin, delta = self._window.last_until(step.since - LEAD_S, LONGEST_GAP_S), step.delta_a[phase]
+        begin, delta = self._begin_of(step), step.delta_a[phase]
         before = self._window.readings(begin - (end - begin), begin)
         if not before or moves([amps[phase] for amps in before], up=delta > 0)[0] < SEEN * abs(delta):
             return True
