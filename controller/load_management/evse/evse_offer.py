@@ -51,7 +51,7 @@ METER_STEP_A = 6.0
 """Largest step of an offer (A per phase) by which a meter shows that it follows the cars."""
 METER_STEP_S = 20.0
 """Duration of such a step after the report that shows it (s)."""
-START_S = 60.0
+METER_START_S = 60.0
 """The same where its car has to start for it: cars take some seconds to begin."""
 QUIET_S = 10.0
 """At most one line an EVSE in this time, unless its limit falls."""
@@ -454,8 +454,8 @@ class EvseOffer:
         report_s = self._model.draw.report_interval_s
         self._due.updates.add(self._model.evse.ref)
         if self._starts_for(needed):
-            self._demand.shows_until = now + START_S + report_s
-            return START_S + report_s
+            self._demand.shows_until = now + METER_START_S + report_s
+            return METER_START_S + report_s
         step_a = min(needed.most_a, self.possible_step_a(needed, now))
         if needed.is_commanded:
             report_s = max(self._delivery.slowest_s, min(report_s, LONGEST_REPORT_S))
