@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -82,15 +82,11 @@ class ActiveCalendar:
         """Return the month ("2026-11") of a time of day (POSIX s) by the site's clock."""
         return local_time(utc, self._settings.zone).strftime("%Y-%m")
 
-    def _of_circuit(self, circuit: str) -> Iterator[CalendarEntry]:
-        return (entry for entry in self.entries if entry.circuit == circuit)
-
     def limit_a(self, circuit: CircuitNode) -> PhaseAmps:
         """Return the limit of each phase (A): the circuit's own, or a lower one."""
         if not self.entries:
             return circuit.limit_a
-        limits = [entry.limit_a for entry in self._of_circuit(circuit.id) if entry.limit_a is not None]
-        lowest_a = min(limits, default=math.inf)
+        lowest_a = lowest_limit_a(self.entries, circuit.id)
         first, second, third = circuit.limit_a
         return (min(first, lowest_a), min(second, lowest_a), min(third, lowest_a))
 
@@ -102,10 +98,9 @@ class ActiveCalendar:
         """Return the limit of all phases together (W): the circuit's own, or a lower one; None: none."""
         if not self.entries:
             return circuit.limit_w
-        limits = [entry.limit_w for entry in self._of_circuit(circuit.id) if entry.limit_w is not None]
-        if circuit.limit_w is not None:
-            limits.append(circuit.limit_w)
-        return min(limits, default=None)
+        own_w = math.inf if circuit.limit_w is None else circuit.limit_w
+        lowest_w = min(own_w, lowest_limit_w(self.entries, circuit.id))
+        return None if lowest_w == math.inf else lowest_w
 
     def limits_w(self, circuits: Sequence[CircuitNode]) -> dict[str, float]:
         """Return the limits of all phases together (W) of those of these circuits that have one."""
@@ -187,6 +182,18 @@ class ActiveCalendar:
     def surplus_modes(self) -> dict[EvseRef, bool]:
         """Return for each EVSE whose mode an entry sets whether it is surplus; the last one holds."""
         return find_surplus_modes(self.entries)
+
+
+def lowest_limit_a(entries: Iterable[CalendarEntry], circuit: str) -> float:
+    """Return the lowest limit of each phase (A) that these entries set at a circuit; inf: none does."""
+    limits = (each.limit_a for each in entries if each.circuit == circuit and each.limit_a is not None)
+    return min(limits, default=math.inf)
+
+
+def lowest_limit_w(entries: Iterable[CalendarEntry], circuit: str) -> float:
+    """Return the lowest limit of all phases together (W) that they set at a circuit; inf: none does."""
+    limits = (each.limit_w for each in entries if each.circuit == circuit and each.limit_w is not None)
+    return min(limits, default=math.inf)
 
 
 def find_surplus_modes(entries: Iterable[CalendarEntry]) -> dict[EvseRef, bool]:

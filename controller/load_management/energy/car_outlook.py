@@ -11,9 +11,13 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from controller.load_management.energy.active_calendar import find_surplus_modes
+from controller.load_management.energy.active_calendar import (
+    find_surplus_modes,
+    lowest_limit_a,
+    lowest_limit_w,
+)
 from controller.load_management.energy.energy_settings import CalendarEntry
-from controller.load_management.energy.goal_shares import LEAST_PART, GoalShare, GoalShares
+from controller.load_management.energy.goal_shares import LEAST_PART, LONGEST_PLAN_S, GoalShare, GoalShares
 from controller.load_management.energy.peak_budgets import PeakBudgets
 from controller.load_management.energy.quarter_peak import QUARTER_S
 from controller.load_management.events import CarRoom, EvseUse
@@ -21,8 +25,6 @@ from controller.load_management.site_tree import SiteTree
 from controller.model.observations import EvseRef
 
 NOTHING = GoalShare(0.0, 0.0)
-LONGEST_S = 8 * 86_400.0
-"""Longest time for which entries are looked for (s)."""
 Bound = tuple[float, float, float]
 """Begin and end of a span of time (POSIX s), and the most power in it (W)."""
 
@@ -77,7 +79,7 @@ class CarOutlook:
 
     def bounds_w(self, leaves_at: Mapping[EvseRef, float], utc: float) -> dict[EvseRef, list[Bound]]:
         """Return what each of these cars can expect while entries hold, from `utc` until it leaves."""
-        last_at = min(max(leaves_at.values(), default=utc), utc + LONGEST_S)
+        last_at = min(max(leaves_at.values(), default=utc), utc + LONGEST_PLAN_S)
         spans = [each for each in self._spans(utc, last_at) if each[2].entries]
         return {
             ref: [
@@ -148,14 +150,12 @@ class CarOutlook:
         }
 
     def _lowered(self, requirements: _Requirements) -> dict[str, CarRoom]:
-        limits_a: dict[str, float] = {}
-        limits_w = dict(requirements.targets_w)
-        for each in requirements.entries:
-            if each.circuit is not None and each.limit_a is not None:
-                limits_a[each.circuit] = min(each.limit_a, limits_a.get(each.circuit, math.inf))
-            if each.circuit is not None and each.limit_w is not None:
-                limits_w[each.circuit] = min(each.limit_w, limits_w.get(each.circuit, math.inf))
+        """Return the rooms under the limits of these entries, and under the targets."""
+        entries, targets_w = requirements.entries, dict(requirements.targets_w)
         return {
-            circuit: room.lowered(limits_a.get(circuit, math.inf), limits_w.get(circuit, math.inf))
+            circuit: room.lowered(
+                lowest_limit_a(entries, circuit),
+                min(targets_w.get(circuit, math.inf), lowest_limit_w(entries, circuit)),
+            )
             for circuit, room in self._rooms.items()
         }

@@ -26,6 +26,8 @@ class GoalShare(NamedTuple):
 
 
 UNBOUNDED = GoalShare(math.inf, math.inf)
+LONGEST_PLAN_S = 8 * 86_400.0
+"""Longest time until a departure that is planned (s)."""
 LEAST_PART = 0.1
 """Part of its greatest power that a car is expected to receive at least, where it can expect as much."""
 
@@ -41,6 +43,10 @@ class _Queue:
         """Return what all have received when each has this much, or all that it needs."""
         number = bisect_right(self._needs_wh, need_wh)
         return self._sums_wh[number] + need_wh * (len(self._needs_wh) - number)
+
+    def expected_part(self, need_wh: float, part: float) -> float:
+        """Return the part of the room that a car can expect which needs `part` of its energy from it."""
+        return need_wh / max(need_wh * part, self.before_wh(need_wh * part))
 
 
 class _Claim(NamedTuple):
@@ -108,12 +114,10 @@ def _find_room(
     room = _Room(sum(use.least_w * _part(use.phases, phase) for use in others), [], [])
     for evse, use, need_wh, part in needed:
         if part:
-            expected = need_wh / max(need_wh * part, queue.before_wh(need_wh * part))
-            room.claims.append(_Claim(evse.ref, use.least_w * part, expected))
+            room.claims.append(_Claim(evse.ref, use.least_w * part, queue.expected_part(need_wh, part)))
         if one_part := _part(evse.one_phase, phase):
-            expected = need_wh / max(need_wh * one_part, queue.before_wh(need_wh * one_part))
             least_w = use.least_w / max(1, sum(use.phases)) * one_part
-            room.ones.append(_Claim(evse.ref, least_w, expected))
+            room.ones.append(_Claim(evse.ref, least_w, queue.expected_part(need_wh, one_part)))
     return room
 
 

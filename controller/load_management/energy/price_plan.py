@@ -38,7 +38,7 @@ from controller.load_management.energy.energy_csv import (
     ValueMistakeError,
     read_rows,
 )
-from controller.load_management.energy.goal_shares import LEAST_PART, UNBOUNDED, GoalShare
+from controller.load_management.energy.goal_shares import LEAST_PART, LONGEST_PLAN_S, UNBOUNDED, GoalShare
 from controller.load_management.energy.quarter_peak import QUARTER_S
 from controller.model.observations import EvseRef
 from drivers.coded_text import coded
@@ -52,7 +52,6 @@ RESERVE = 1.15
 """Factor on the time that the energy takes, for cars that charge slower towards the end."""
 SMALL_REST = 0.25
 """Part of a quarter hour that is not worth another one: a car that charges goes on until it has that, too."""
-LONGEST_PLAN_S = 8 * 86_400.0
 SPARE_QUARTERS = 4
 """Quarter hours to spare from which on a car is taken to have a small charger, until it has charged."""
 PROVEN_S = 300.0
