@@ -699,7 +699,7 @@ def test_load_before_cars_counts_up_to_what_meter_still_shows(report_s: int) -> 
 
 
 def test_car_starts_below_suspected_meter_only_beside_declared_base_load() -> None:
-    """What a wrong meter shows is no worst case to start a car beside: fallback 0 A is kept."""
+    """Without `base_load_a` the base load is not known at its worst: both cars keep to fallback 0 A."""
     cars = [CarModel(), CarModel()]
     site = make_site(backwards(0, 1, 2), flat(5), cars, 40, fallback_a=0.0)
     connect_cars(site, cars)

@@ -12,9 +12,10 @@ from controller.load_management.energy.car_outlook import CarOutlook
 from controller.load_management.energy.energy_settings import CalendarEntry, EnergySettings, PeakSettings
 from controller.load_management.energy.peak_budgets import PeakBudgets
 from controller.load_management.energy.week_schedule import WeekSpan
-from controller.load_management.events import CarRoom, EvseUse
+from controller.load_management.events import CarRoom
 from controller.load_management.site_tree import SiteTree
 from controller.model.observations import EvseRef
+from tests.controller.load_management.energy.evse_uses import make_use
 from tests.scenario.site_harness import make_grid, make_row, make_station
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -34,17 +35,7 @@ def make_outlook(*entries: CalendarEntry, peak_w: float | None = None, row: str 
     peaks = {} if peak_w is None else {"grid": PeakSettings(target_w=peak_w)}
     settings = EnergySettings(zone=BERLIN, calendar=entries, peaks=peaks)
     calendar = ActiveCalendar(settings)
-    use = EvseUse(
-        has_demand=True,
-        is_served=True,
-        drawn_w=0.0,
-        priority=0,
-        max_a=32.0,
-        most_w=22_080.0,
-        least_w=4_140.0,
-        left_wh=9_000.0,
-        leaves_in_s=14_400.0,
-    )
+    use = make_use(most_w=22_080.0, least_w=4_140.0, left_wh=9_000.0, leaves_in_s=14_400.0)
     rooms = {"grid": CarRoom((58.0 * V,) * 3, others_a=(5.0,) * 3, base_w=12 * V)}
     if row != "grid":
         rooms[row] = CarRoom((32.0 * V,) * 3)

@@ -19,10 +19,10 @@ from controller.load_management.energy.energy_settings import (
 )
 from controller.load_management.energy.quarter_peak import QuarterPeak
 from controller.load_management.energy.week_schedule import WeekSpan
-from controller.load_management.events import EvseUse
 from controller.load_management.site_tree import EvseNode, SiteTree
 from controller.model.journal import Record
 from controller.model.observations import EvseRef
+from tests.controller.load_management.energy.evse_uses import make_use
 from tests.scenario.site_harness import make_grid
 
 REF = EvseRef("CS01", 1)
@@ -58,9 +58,7 @@ class Day:
         self.stored: dict[type[Record], Record] = {}
 
     def run(self, seconds: float, power_w: float = 11_000.0) -> None:
-        use = EvseUse(
-            has_demand=True, is_served=True, drawn_w=power_w, priority=0, max_a=32.0, most_w=22_000.0
-        )
+        use = make_use(drawn_w=power_w)
         end = self.now + seconds
         while self.now < end:
             self.energy.on_reading("grid", power_w, 0.0, None, self.now)

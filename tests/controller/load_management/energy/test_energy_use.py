@@ -9,20 +9,14 @@ from controller.load_management.energy.energy_settings import GroupSettings
 from controller.load_management.energy.energy_use import STORED_WH, EnergyUse
 from controller.load_management.events import EvseUse
 from controller.model.observations import EvseRef
+from tests.controller.load_management.energy.evse_uses import make_use
 
 A, B, C = (EvseRef(name, 1) for name in "ABC")
 DAY = "2026-11-27"
 
 
 def use(drawn_w: float, *, has_demand: bool = True, priority: int = 0) -> EvseUse:
-    return EvseUse(
-        has_demand=has_demand,
-        is_served=drawn_w > 0,
-        drawn_w=drawn_w,
-        priority=priority,
-        max_a=32.0,
-        most_w=22_000.0,
-    )
+    return make_use(has_demand=has_demand, is_served=drawn_w > 0, drawn_w=drawn_w, priority=priority)
 
 
 def bakery(records: list[EnergyCounted] | None = None) -> EnergyUse:

@@ -10,6 +10,7 @@ from controller.load_management.energy.goal_shares import GoalShares
 from controller.load_management.events import CarRoom, EvseUse
 from controller.load_management.site_tree import PhaseFlags, SiteTree
 from controller.model.observations import EvseRef
+from tests.controller.load_management.energy.evse_uses import make_use
 from tests.scenario.site_harness import make_grid, make_row, make_station
 
 A, B, C = (EvseRef(name, 1) for name in "ABC")
@@ -24,16 +25,7 @@ def site(row: str = "grid") -> SiteTree:
 
 
 def use(phases: PhaseFlags, *, has_demand: bool = True) -> EvseUse:
-    return EvseUse(
-        has_demand=has_demand,
-        is_served=True,
-        drawn_w=0.0,
-        priority=0,
-        max_a=32.0,
-        most_w=22_080.0,
-        least_w=1_380.0 * sum(phases),
-        phases=phases,
-    )
+    return make_use(has_demand=has_demand, most_w=22_080.0, least_w=1_380.0 * sum(phases), phases=phases)
 
 
 ROOM = {"grid": CarRoom((6_000.0,) * 3)}

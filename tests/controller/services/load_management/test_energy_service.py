@@ -19,7 +19,7 @@ from controller.config import Config
 from controller.config.loader import check_config
 from controller.load_management.energy.energy_planner import EnergyPlanner
 from controller.load_management.energy.energy_records import DeparturesStored, PricesStored
-from controller.load_management.events import EvseUse, SiteEvent, StationObserved
+from controller.load_management.events import SiteEvent, StationObserved
 from controller.load_management.site_builder import build_site, site_settings
 from controller.model.observations import EvseRef, NeedsSeen, Observation
 from controller.services.access.audit_log import AuditLog
@@ -29,6 +29,7 @@ from controller.services.load_management.load_management_service import LoadMana
 from controller.services.session_ledger.session_ledger_service import SessionLedger
 from controller.session_ledger.charging_session import CardReference, ChargingSession
 from controller.store.state_store import StateStore
+from tests.controller.load_management.energy.evse_uses import make_use
 from tests.controller.store.synchronous_store import SynchronousStore
 
 SITE = """
@@ -190,14 +191,10 @@ async def test_energy_service_priority_class_of_running_card_reaches_plan(tmp_pa
     scene = WiredEnergyService(tmp_path)
     scene.begin_session(CardReference(label="Anna", priority_class="vip"))
     scene.service.departures.update_cards()
-    assert scene.control.energy.update({}, {REF: _use()}, 0.0)[REF].priority == 9
+    assert scene.control.energy.update({}, {REF: make_use()}, 0.0)[REF].priority == 9
     scene.sessions.sessions = []
     scene.service.departures.update_cards()
-    assert REF not in scene.control.energy.update({}, {REF: _use()}, 0.0)
-
-
-def _use() -> EvseUse:
-    return EvseUse(has_demand=True, is_served=True, drawn_w=0.0, priority=0, max_a=32.0, most_w=22_000.0)
+    assert REF not in scene.control.energy.update({}, {REF: make_use()}, 0.0)
 
 
 async def test_energy_service_departure_command_sets_goal_of_car(tmp_path: Path) -> None:
@@ -419,7 +416,7 @@ async def test_energy_service_session_energy_and_quota_survive_restart(tmp_path:
     energy = scene.control.energy
     begin = trio.current_time()  # noon in Berlin: the quota of a day does not begin anew within the hour
     energy.on_transaction(REF, True, begin)
-    drawing = replace(_use(), drawn_w=22_000.0)
+    drawing = replace(make_use(), drawn_w=22_000.0)
     for now in range(0, 3600, 30):
         energy.update({}, {REF: drawing}, begin + now)
     await scene.store.persist(energy.take_records())
@@ -428,6 +425,6 @@ async def test_energy_service_session_energy_and_quota_survive_restart(tmp_path:
     with closing(StateStore(tmp_path)) as store:
         after.restore(each for kind in EnergyPlanner.record_types for each in store.load(kind))
     after.on_transaction(REF, True, begin)
-    after.update({}, {REF: _use()}, begin + 3600.0)
+    after.update({}, {REF: make_use()}, begin + 3600.0)
     assert after.evses.turn_energies([REF]) == energy.evses.turn_energies([REF]) == {REF: 20_000.0}
     assert after.view(begin + 3600.0).groups[0].used_wh == pytest.approx(21_800.0, abs=500.0)
