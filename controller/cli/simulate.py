@@ -21,7 +21,7 @@ from controller.cli.arguments import (
 )
 from controller.config import Config
 from controller.load_management.energy.energy_csv import EnergyFileError
-from controller.load_management.energy.price_plan import parse_prices
+from controller.load_management.energy.price_series import parse_prices
 from controller.load_management.site_builder import build_site
 from controller.simulate.day_file import Day, DayFileError, read_day
 from controller.simulate.day_plot import render_plot

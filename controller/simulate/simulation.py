@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from controller.config import Config
-from controller.load_management.energy.price_plan import PriceSeries
+from controller.load_management.energy.price_series import PriceSeries
 from controller.load_management.events import (
     ControlTick,
     LimitAnswered,

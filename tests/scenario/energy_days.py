@@ -31,7 +31,7 @@ from controller.load_management.energy.energy_settings import (
     GroupSettings,
     PeakSettings,
 )
-from controller.load_management.energy.price_plan import make_series
+from controller.load_management.energy.price_series import make_series
 from controller.load_management.energy.week_schedule import WeekSpan
 from controller.load_management.events import MeterUpdated
 from controller.load_management.sharing_settings import SiteSettings

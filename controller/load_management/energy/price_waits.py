@@ -12,13 +12,8 @@ from controller.load_management.energy.energy_csv import ValueMistakeError
 from controller.load_management.energy.energy_records import PricesStored
 from controller.load_management.energy.energy_settings import EnergySettings
 from controller.load_management.energy.energy_view import WaitView
-from controller.load_management.energy.price_plan import (
-    ExpectedCar,
-    PricePlan,
-    make_series,
-    parse_prices,
-    quarters_until,
-)
+from controller.load_management.energy.price_plan import ExpectedCar, PricePlan, quarters_until
+from controller.load_management.energy.price_series import make_series, parse_prices
 from controller.load_management.events import EvseUse
 from controller.load_management.site_tree import SiteTree
 from controller.model.observations import EvseRef

@@ -18,7 +18,7 @@ from controller.config.schema import CardConfig, Config
 from controller.load_management.energy.departure_rules import is_far, is_past, parse_departures
 from controller.load_management.energy.energy_csv import EnergyFileError, ValueMistakeError
 from controller.load_management.energy.energy_settings import DepartureRule
-from controller.load_management.energy.price_plan import PriceSeries, parse_prices
+from controller.load_management.energy.price_series import PriceSeries, parse_prices
 from controller.model.observations import EvseRef
 from controller.tomlcheck.diagnostics import NotTextError, Problem, decode_text, unknown_name
 from controller.tomlcheck.positions import DataPath

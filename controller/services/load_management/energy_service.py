@@ -13,7 +13,7 @@ from controller.commands.site_command import SetPrices
 from controller.config import Config
 from controller.load_management.energy.energy_csv import EnergyFileError, EnergyInputError
 from controller.load_management.energy.energy_records import PricesStored
-from controller.load_management.energy.price_plan import PriceSeries
+from controller.load_management.energy.price_series import PriceSeries
 from controller.services.access.command_service import CommandService, SiteCommandError
 from controller.services.load_management.departure_service import DepartureService
 from controller.services.load_management.load_management_service import LoadManagementService

@@ -13,7 +13,7 @@ import pytest
 
 from controller.cli import main
 from controller.config.loader import check_config
-from controller.load_management.energy.price_plan import make_series
+from controller.load_management.energy.price_series import make_series
 from controller.load_management.site_builder import build_site
 from controller.model.observations import EvseRef
 from controller.simulate.day_file import read_day
