@@ -31,7 +31,7 @@ from controller.load_management.cuts_and_rises import (
     take_first,
     target_a,
 )
-from controller.load_management.events import NO_DEPARTURES, NO_PLAN, NO_ROOMS, SetLimit
+from controller.load_management.events import NO_PLAN, NO_ROOMS, SetLimit
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.limit_delivery import LimitStanding
 from controller.load_management.metering.circuit_metering import SiteBase
@@ -47,6 +47,7 @@ COST_COMMAND = 50
 COST_NOTED = 2
 COST_SHARE = 8
 COST_ANSWER = 25
+COST_USE = 10
 """Work of one EVSE in each step of a pass."""
 NOTED_AT_ONCE = 100
 """EVSEs with another share that are noted in one step."""
@@ -70,6 +71,8 @@ class ControlPass:
         self._waiting = Bookings(model.site)
         """Room that EVSEs wait for which are to rise: what their shares are above their bookings."""
         self._planned: set[EvseRef] = set()
+        self._departures: dict[EvseRef, float] = {}
+        """When cars with goals leave (s, monotonic)."""
         self.whole = SitePart(model.site, model.controllers)
         self._parts: dict[str, SitePart] = {}
         self._planners: dict[str, SharePlanner] = {}
@@ -106,6 +109,7 @@ class ControlPass:
         gone = {each.evse.ref for each in self.whole.controllers} - self._model.by_ref.keys()
         for ref in gone:
             self._turns.rotation.remove(ref)
+            self._departures.pop(ref, None)
         noted = (
             *(self._touched, self._concerned, self._noted_in_part),
             *(self._to_book, self._to_rise, self._to_test, self._reasoned, self._to_rank),
@@ -202,7 +206,7 @@ class ControlPass:
         if is_whole:
             yield from scan_costs
             if model.energy.has_plan or self._planned:
-                self._apply_energy_plan(base, self._now)
+                yield from self._apply_energy_plan(base, self._now)
             self._supplied = None  # the plan bounds what circuits supply
             touched = self._touched
             touched |= dict.fromkeys(model.due.updates.take_due(self._now))
@@ -572,6 +576,10 @@ class ControlPass:
         for groups in (self._off_shares.above, self._rising):
             groups.regroup(controller)
         self._to_rank[evse.ref] = None
+        if controller.model.goal.leaves_at > now:
+            self._departures[evse.ref] = controller.model.goal.leaves_at
+        else:
+            self._departures.pop(evse.ref, None)
         self._model.update_credit(controller, now)
         if evse.is_controllable:
             minimum = (demand.phases_to_come, evse.min_a) if demand.has_demand else None
@@ -579,25 +587,24 @@ class ControlPass:
         self._book(controller)
         self._model.note_reaction(controller)
 
-    def _apply_energy_plan(self, base: SiteBase, now: float) -> None:
-        """Find what the plan over hours asks for now, and give each EVSE its part."""
-        energy, uses, departures = self._model.energy, {}, NO_DEPARTURES
-        if energy.calendar.limits_power:
-            departures = {
-                each.evse.ref: at
-                for each in self._model.controllers
-                if (at := each.model.goal.leaves_at) > now
-            }
-        is_due = energy.evses.goals.are_due(departures, energy.utc(now))
-        for ref in self._model.by_ref if is_due else energy.evses.tracked:
+    def _apply_energy_plan(self, base: SiteBase, now: float) -> Iterator[int]:
+        """Find what the plan over hours asks for at `now`, and give each EVSE its part."""
+        energy, uses = self._model.energy, {}
+        is_due = energy.evses.goals.are_due(self._departures, energy.utc(now))
+        bases = self._supply.peak_bases(base, now)
+        rooms = self._supply.car_rooms(base) if is_due or energy.evses.waits.are_used else NO_ROOMS
+        for number, ref in enumerate(self._model.by_ref if is_due else energy.evses.tracked, 1):
             controller = self._model.by_ref[ref]
             uses[ref] = controller.demand.use(self._model.metering.voltage_v(controller.evse.circuit), now)
-        rooms = self._supply.car_rooms(base) if is_due or energy.evses.waits.are_used else NO_ROOMS
-        plans = energy.update(self._supply.peak_bases(base, now), uses, now, rooms, departures)
-        for ref in self._planned | plans.keys():
+            if number % NOTED_AT_ONCE == 0:
+                yield NOTED_AT_ONCE * COST_USE
+        plans = yield from energy.update(bases, uses, now, rooms, self._departures)
+        for number, ref in enumerate(self._planned | plans.keys(), 1):
             controller = self._model.by_ref[ref]
             if controller.demand.set_plan(plans.get(ref, NO_PLAN)):
                 controller.mark_due()
+            if number % NOTED_AT_ONCE == 0:
+                yield NOTED_AT_ONCE * COST_NOTED
         self._planned = set(plans)
 
     def part_below(self, circuit: str) -> SitePart:

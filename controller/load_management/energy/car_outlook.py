@@ -8,7 +8,8 @@ entries begin or end, a car can expect the mean of its parts. In surplus mode it
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
+from itertools import chain
 from typing import NamedTuple
 
 from controller.load_management.energy.active_calendar import (
@@ -27,6 +28,8 @@ from controller.model.observations import EvseRef
 NOTHING = GoalShare(0.0, 0.0)
 Bound = tuple[float, float, float]
 """Begin and end of a span of time (POSIX s), and the most power in it (W)."""
+COST_QUARTER = 10
+"""Work of finding what holds in a quarter hour (about us)."""
 
 
 class _Requirements(NamedTuple):
@@ -43,7 +46,8 @@ _Parts = tuple[tuple[float, _Requirements], ...]
 class CarOutlook:
     """Shares of cars with departure goals, by quarter hour (POSIX s / 900). `needs_wh`: what they need (Wh).
 
-    `uses` has all EVSEs that share the rooms, `rooms` those of the circuits by their own limits.
+    `uses` has all EVSEs that share the rooms, `rooms` those of the circuits by their own limits. The work of
+    a large site is done in steps: their costs are yielded.
     """
 
     def __init__(
@@ -67,20 +71,31 @@ class CarOutlook:
         self._goal_shares: dict[frozenset[EvseRef], GoalShares] = {}
         """Parts of all rooms that cars can expect while these EVSEs are in surplus mode."""
 
-    def shares(self, ref: EvseRef, quarters: range) -> list[GoalShare]:
-        """Return what a car can expect in each of these quarter hours."""
+    def find(self, quarters: range) -> Iterator[int]:
+        """Find what all cars can expect in these quarter hours: `shares` returns it."""
         if quarters not in self._kinds:
+            yield len(quarters) * COST_QUARTER
             parts = [self._parts_of(quarter) for quarter in quarters]
             kinds = list(dict.fromkeys(parts))
+            for _, requirements in chain.from_iterable(kinds):
+                yield from self._find_shares(requirements)
             self._kinds[quarters] = kinds, [kinds.index(each) for each in parts]
+
+    def shares(self, ref: EvseRef, quarters: range) -> list[GoalShare]:
+        """Return what a car can expect in each of these quarter hours, for which `find` has been called."""
         kinds, numbers = self._kinds[quarters]
         means = [self._mean(ref, each) for each in kinds]
         return [means[number] for number in numbers]
 
-    def bounds_w(self, leaves_at: Mapping[EvseRef, float], utc: float) -> dict[EvseRef, list[Bound]]:
+    def find_bounds(
+        self, leaves_at: Mapping[EvseRef, float], utc: float
+    ) -> Generator[int, None, dict[EvseRef, list[Bound]]]:
         """Return what each of these cars can expect while entries hold, from `utc` until it leaves."""
         last_at = min(max(leaves_at.values(), default=utc), utc + LONGEST_PLAN_S)
+        yield math.ceil((last_at - utc) / QUARTER_S) * COST_QUARTER
         spans = [each for each in self._spans(utc, last_at) if each[2].entries]
+        for *_, requirements in spans:
+            yield from self._find_shares(requirements)
         return {
             ref: [
                 (begins_at, min(ends_at, moment), self._share(ref, requirements).share_w)
@@ -126,12 +141,12 @@ class CarOutlook:
         return GoalShare(share_w, one_phase_w)
 
     def _share(self, ref: EvseRef, requirements: _Requirements) -> GoalShare:
-        if requirements not in self._shares:
-            self._shares[requirements] = self._find(requirements)
         return self._shares[requirements].get(ref, NOTHING)
 
-    def _find(self, requirements: _Requirements) -> dict[EvseRef, GoalShare]:
-        """Return the shares of the cars that are not in surplus mode."""
+    def _find_shares(self, requirements: _Requirements) -> Iterator[int]:
+        """Find the shares of the cars that are not in surplus mode."""
+        if requirements in self._shares:
+            return
         modes = find_surplus_modes(requirements.entries)
         in_surplus = frozenset(each.ref for each in self._site.evses if modes.get(each.ref, each.surplus))
         if in_surplus not in self._goal_shares:
@@ -140,14 +155,14 @@ class CarOutlook:
                 {ref: use for ref, use in self._uses.items() if ref not in in_surplus},
                 {ref: need_wh for ref, need_wh in self.needs_wh.items() if ref not in in_surplus},
             )
-        shares = self._goal_shares[in_surplus].find(self._lowered(requirements))
-        if requirements.entries:
-            return shares
-        # Without an entry, only the building can leave less: that may change.
-        return {
-            ref: share._replace(share_w=max(share.share_w, LEAST_PART * self._uses[ref].most_w))
-            for ref, share in shares.items()
-        }
+        shares = yield from self._goal_shares[in_surplus].find(self._lowered(requirements))
+        if not requirements.entries:
+            # Without an entry, only the building can leave less: that may change.
+            for ref, share in shares.items():
+                least_w = LEAST_PART * self._uses[ref].most_w
+                if share.share_w < least_w:
+                    shares[ref] = share._replace(share_w=least_w)
+        self._shares[requirements] = shares
 
     def _lowered(self, requirements: _Requirements) -> dict[str, CarRoom]:
         """Return the rooms under the limits of these entries, and under the targets."""

@@ -10,7 +10,7 @@ clock is assigned anew: the energy of the day and of the quarter hour, and the d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 
 from msgspec import structs
 
@@ -138,8 +138,8 @@ class EnergyPlanner:
         now: float,
         rooms: Mapping[str, CarRoom] = NO_ROOMS,
         departures: Mapping[EvseRef, float] = NO_DEPARTURES,
-    ) -> dict[EvseRef, EvsePlan]:
-        """Find what holds at `now`; return the plans of EVSEs.
+    ) -> Generator[int, None, dict[EvseRef, EvsePlan]]:
+        """Find what holds at `now`; return the plans of EVSEs. Yields the cost of its steps.
 
         `bases` has each of `peaks.circuits`, `uses` each of `evses.tracked`, or all EVSEs where the
         `evses.goals` are due. `rooms`: power for the cars below each circuit, where it is known;
@@ -150,7 +150,7 @@ class EnergyPlanner:
         self.peaks.update(bases, utc)
         if self._battery is not None:
             self.hidden_a = self._battery.hidden_a(now)
-        return self.evses.update(uses, utc, now, rooms, departures)
+        return (yield from self.evses.update(uses, utc, now, rooms, departures))
 
     def battery_flow_a(self, now: float) -> tuple[PhaseAmps, PhaseAmps]:
         """Return the flow of the battery (A per phase; positive: it charges), and what of it is hidden."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Generator, Mapping
 
 import msgspec
 
@@ -97,12 +97,13 @@ class EvsePlans:
         now: float,
         rooms: Mapping[str, CarRoom] = NO_ROOMS,
         departures: Mapping[EvseRef, float] = NO_DEPARTURES,
-    ) -> dict[EvseRef, EvsePlan]:
+    ) -> Generator[int, None, dict[EvseRef, EvsePlan]]:
         """Return the plan of each EVSE that has one now; `uses` has each of `tracked`, or all EVSEs.
 
         They are all where `goals` are due for cars that leave at `departures` (s, monotonic).
 
         A card's class comes before the calendar; a used quota before a wait for a cheaper quarter hour.
+        Yields the cost of its steps.
         """
         day = self._calendar.day
         self._use.count(uses, day, now)
@@ -117,7 +118,8 @@ class EvsePlans:
         if self._settings.is_fair_by_energy:
             for ref in self._use.behind(uses):
                 parts[ref] |= {"needs_a": uses[ref].max_a, "need_why": LESS_ENERGY}
-        for ref, wait in self.goals.update(uses, utc, now, rooms, departures).items():
+        waits = yield from self.goals.update(uses, utc, now, rooms, departures)
+        for ref, wait in waits.items():
             parts[ref] |= {"limit_a": wait.limit_a, "why": wait.why, "is_wait": True}
         for ref, bounds in self.goals.bounds.items():
             parts[ref]["bounds"] = bounds

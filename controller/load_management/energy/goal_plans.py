@@ -7,7 +7,7 @@ these, each goal follows by them what its car needs.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 
 from controller.load_management.energy.active_calendar import MINUTE_S, QUARTER_MINUTES
 from controller.load_management.energy.car_outlook import CarOutlook
@@ -54,24 +54,33 @@ class GoalPlans:
         now: float,
         rooms: Mapping[str, CarRoom],
         departures: Mapping[EvseRef, float],
-    ) -> dict[EvseRef, Wait]:
-        """Find the bounds where they are due, of the `uses` of all EVSEs, and return who waits."""
+    ) -> Generator[int, None, dict[EvseRef, Wait]]:
+        """Find the bounds where they are due, of the `uses` of all EVSEs, and return who waits.
+
+        Yields the cost of its steps.
+        """
         outlook = CarOutlook(self._site, self._peaks, uses, rooms)
         if utc is not None and self.are_due(departures, utc):
-            self._found_in, self._departures = math.floor(utc / MINUTE_S), departures
-            self.bounds = self._find_bounds(outlook, uses, utc, now)
-        return self.waits.update(uses, utc, outlook)
+            self.bounds = yield from self._find_bounds(outlook, uses, departures, utc, now)
+            self._found_in, self._departures = math.floor(utc / MINUTE_S), dict(departures)
+        return (yield from self.waits.update(uses, utc, outlook))
 
     def _find_bounds(
-        self, outlook: CarOutlook, uses: Mapping[EvseRef, EvseUse], utc: float, now: float
-    ) -> dict[EvseRef, tuple[GoalBound, ...]]:
+        self,
+        outlook: CarOutlook,
+        uses: Mapping[EvseRef, EvseUse],
+        departures: Mapping[EvseRef, float],
+        utc: float,
+        now: float,
+    ) -> Generator[int, None, dict[EvseRef, tuple[GoalBound, ...]]]:
         leaves_at = {
             ref: moment - now + utc
-            for ref, moment in self._departures.items()
+            for ref, moment in departures.items()
             if ref in outlook.needs_wh and uses[ref].least_w > 0
         }
         found: dict[EvseRef, tuple[GoalBound, ...]] = {}
-        for ref, spans in outlook.bounds_w(leaves_at, utc).items():
+        bounds_w = yield from outlook.find_bounds(leaves_at, utc)
+        for ref, spans in bounds_w.items():
             amps_per_w = self._site.evse_by_ref[ref].min_a / uses[ref].least_w
             if spans:
                 found[ref] = tuple(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -30,6 +30,8 @@ LONGEST_PLAN_S = 8 * 86_400.0
 """Longest time until a departure that is planned (s)."""
 LEAST_PART = 0.1
 """Part of its greatest power that a car is expected to receive at least, where it can expect as much."""
+COST_CLAIM = 2
+"""Work of finding the claim of one car on a room (about us)."""
 
 
 class _Queue:
@@ -71,38 +73,46 @@ class _Room(NamedTuple):
 class GoalShares:
     """Parts of all rooms that cars with goals can expect of energies that are left, whatever the rooms are.
 
-    Cars without a goal get their minimum first. A room below the minimum of a car gives it nothing.
+    Cars without a goal get their minimum first. A room below the minimum of a car gives it nothing. The parts
+    of a circuit are found when its room is first looked at.
     """
 
     def __init__(
         self, site: SiteTree, uses: Mapping[EvseRef, EvseUse], needs_wh: Mapping[EvseRef, float]
     ) -> None:
-        self._refs = tuple(needs_wh)
+        self._site, self._uses, self._needs_wh = site, uses, needs_wh
         self._rooms: dict[str, tuple[_Room, ...]] = {}
-        """Of each circuit: its three phases, and all together."""
-        for circuit in site.circuits:
-            below = [evse for evse in site.below[circuit.id] if evse.ref in uses]
-            cars = [(evse, uses[evse.ref], needs_wh[evse.ref]) for evse in below if evse.ref in needs_wh]
-            if cars:
-                found = [uses[evse.ref] for evse in below if evse.ref not in needs_wh]
-                others = [use for use in found if use.has_demand]
-                self._rooms[circuit.id] = tuple(_find_room(cars, others, phase) for phase in range(4))
+        """Of circuits: their three phases, and all together; none where no car has a goal."""
 
-    def find(self, rooms: Mapping[str, CarRoom]) -> dict[EvseRef, GoalShare]:
-        """Return what each car with a goal can expect of these rooms."""
-        shares_w = dict.fromkeys(self._refs, math.inf)
-        ones_w = dict.fromkeys(self._refs, math.inf)
+    def find(self, rooms: Mapping[str, CarRoom]) -> Generator[int, None, dict[EvseRef, GoalShare]]:
+        """Return what each car with a goal can expect of these rooms; yields the cost of its steps."""
+        shares_w = dict.fromkeys(self._needs_wh, math.inf)
+        ones_w = dict.fromkeys(self._needs_wh, math.inf)
         for circuit, room in rooms.items():
-            for room_w, found in zip(
-                (*room.phases_w, room.sum_w), self._rooms.get(circuit, ()), strict=False
-            ):
+            claimed = yield from self._find_rooms(circuit)
+            for room_w, found in zip((*room.phases_w, room.sum_w), claimed, strict=False):
+                yield len(found.claims)
                 left_w = max(0.0, room_w - found.others_w)
                 for claims, watts in ((found.claims, shares_w), (found.ones, ones_w)):
                     for ref, least_w, part in claims:
                         share_w = left_w * part if room_w >= least_w else 0.0
                         if share_w < watts[ref]:
                             watts[ref] = share_w
-        return {ref: GoalShare(shares_w[ref], ones_w[ref]) for ref in self._refs}
+        return {ref: GoalShare(shares_w[ref], ones_w[ref]) for ref in self._needs_wh}
+
+    def _find_rooms(self, circuit: str) -> Generator[int, None, tuple[_Room, ...]]:
+        if circuit not in self._rooms:
+            uses, needs_wh = self._uses, self._needs_wh
+            below = [evse for evse in self._site.below[circuit] if evse.ref in uses]
+            cars = [(evse, uses[evse.ref], needs_wh[evse.ref]) for evse in below if evse.ref in needs_wh]
+            others = [uses[evse.ref] for evse in below if evse.ref not in needs_wh]
+            others = [use for use in others if use.has_demand]
+            found: list[_Room] = []
+            for phase in range(4) if cars else ():
+                yield len(cars) * COST_CLAIM
+                found.append(_find_room(cars, others, phase))
+            self._rooms[circuit] = tuple(found)
+        return self._rooms[circuit]
 
 
 def _find_room(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 import msgspec
 
@@ -22,6 +22,11 @@ from drivers.coded_text import coded
 
 CHEAPER_QUARTER = Statement(code=StatementCode.CHEAPER_QUARTER)
 SHOWS_PHASES = Statement(code=StatementCode.SHOWS_PHASES)
+COST_CHOICE = 50
+COST_NOTED = 2
+"""Work of choosing the quarter hours of a car, and of finding whether it waits (about us)."""
+AT_ONCE = 100
+"""Cars of one step."""
 
 
 class Wait(msgspec.Struct, frozen=True):
@@ -78,24 +83,32 @@ class PriceWaits:
 
     def update(
         self, uses: Mapping[EvseRef, EvseUse], utc: float | None, outlook: CarOutlook
-    ) -> dict[EvseRef, Wait]:
-        """Find the EVSEs that wait at this moment; none while it is not known."""
-        found = {} if utc is None or not self.are_used else self._find(uses, utc, outlook)
+    ) -> Generator[int, None, dict[EvseRef, Wait]]:
+        """Find the EVSEs that wait at this moment, none while it is not known; yields the cost of steps."""
+        found: dict[EvseRef, Wait] = {}
+        if utc is not None and self.are_used:
+            found = yield from self._find(uses, utc, outlook)
         self._waiting = tuple(found)
         return found
 
-    def _find(self, uses: Mapping[EvseRef, EvseUse], utc: float, outlook: CarOutlook) -> dict[EvseRef, Wait]:
+    def _find(
+        self, uses: Mapping[EvseRef, EvseUse], utc: float, outlook: CarOutlook
+    ) -> Generator[int, None, dict[EvseRef, Wait]]:
         found: dict[EvseRef, Wait] = {}
         price, most = self.prices.series.price_at(utc), self._settings.pause_above
         if most is not None and price is not None and price > most:
             wait = Wait(Statement(code=StatementCode.PRICE_ABOVE, price=most))
             found = {ref: wait for ref in uses if ref not in outlook.needs_wh}
         modes = self._calendar.surplus_modes()
-        for ref, left_wh in outlook.needs_wh.items():
+        for number, (ref, left_wh) in enumerate(outlook.needs_wh.items(), 1):
+            if number % AT_ONCE == 0:
+                yield AT_ONCE * COST_NOTED
             use, evse = uses[ref], self._site.evse_by_ref[ref]
             moment = utc + (use.leaves_in_s or 0.0)
             if self.prices.is_due(ref, moment, utc, knows_phases=not use.small_w):
                 quarters = quarters_until(moment, utc)
+                yield from outlook.find(quarters)
+                yield COST_CHOICE
                 car = ExpectedCar(left_wh, use.most_w, use.sure_w, use.small_w, outlook.shares(ref, quarters))
                 self.prices.choose(ref, car, moment, utc)
             if self.prices.may_charge(ref, utc) or modes.get(ref, evse.surplus):

@@ -16,6 +16,7 @@ from controller.load_management.events import CarRoom
 from controller.load_management.site_tree import SiteTree
 from controller.model.observations import EvseRef
 from tests.controller.load_management.energy.evse_uses import make_use
+from tests.controller.load_management.steps import finish_steps
 from tests.scenario.site_harness import make_grid, make_row, make_station
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -52,7 +53,9 @@ def outlook_w(
 ) -> list[float]:
     """Return what A can expect in quarter hours (W), by their number from the first one on."""
     found = make_outlook(*entries, peak_w=peak_w, row=row)
-    return [share.share_w for share in found.shares(A, range(first + quarters.start, first + quarters.stop))]
+    numbers = range(first + quarters.start, first + quarters.stop)
+    finish_steps(found.find(numbers))
+    return [share.share_w for share in found.shares(A, numbers)]
 
 
 def entry(
@@ -128,7 +131,7 @@ def test_outlook_bounds_hold_while_entries_do_until_departure() -> None:
     noon = NOON * 900.0
     outlook = make_outlook(entry(20, 36, limit_a=25.0), entry(30, 90, limit_a=15.0))
     leaves_at = {A: noon + 4_000.0, B: noon + 1_500.0}
-    assert outlook.bounds_w(leaves_at, noon) == {
+    assert finish_steps(outlook.find_bounds(leaves_at, noon)) == {
         A: [
             (noon + 1_200.0, noon + 1_800.0, pytest.approx(6_900.0)),
             (noon + 1_800.0, noon + 2_160.0, pytest.approx(3_450.0)),
@@ -139,4 +142,5 @@ def test_outlook_bounds_hold_while_entries_do_until_departure() -> None:
 
 
 def test_outlook_without_entries_bounds_nothing() -> None:
-    assert make_outlook(peak_w=20_000.0).bounds_w({A: NOON * 900.0 + 4_000.0}, NOON * 900.0) == {A: []}
+    outlook, noon = make_outlook(peak_w=20_000.0), NOON * 900.0
+    assert finish_steps(outlook.find_bounds({A: noon + 4_000.0}, noon)) == {A: []}

@@ -23,6 +23,7 @@ from controller.load_management.site_tree import EvseNode, SiteTree
 from controller.model.journal import Record
 from controller.model.observations import EvseRef
 from tests.controller.load_management.energy.evse_uses import make_use
+from tests.controller.load_management.steps import finish_steps
 from tests.scenario.site_harness import make_grid
 
 REF = EvseRef("CS01", 1)
@@ -42,6 +43,7 @@ SETTINGS = EnergySettings(
     ),
     calendar=(CalendarEntry(name="noon", span=WeekSpan(begin=690, end=780), circuit="grid", limit_a=20.0),),
 )
+
 GOOD = {"grid": CircuitBase(base_w=0.0, worst_w=69_000.0, is_trusted=True)}
 
 
@@ -63,7 +65,7 @@ class Day:
         while self.now < end:
             self.energy.on_reading("grid", power_w, 0.0, None, self.now)
             self.energy.set_clock(self.utc + self.now, self.now)
-            self.energy.update(GOOD, {REF: use}, self.now)
+            finish_steps(self.energy.update(GOOD, {REF: use}, self.now))
             self.stored |= {type(each): each for each in self.energy.take_records()}
             self.now += 5.0
 

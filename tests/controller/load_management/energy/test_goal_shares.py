@@ -11,6 +11,7 @@ from controller.load_management.events import CarRoom, EvseUse
 from controller.load_management.site_tree import PhaseFlags, SiteTree
 from controller.model.observations import EvseRef
 from tests.controller.load_management.energy.evse_uses import make_use
+from tests.controller.load_management.steps import finish_steps
 from tests.scenario.site_harness import make_grid, make_row, make_station
 
 A, B, C = (EvseRef(name, 1) for name in "ABC")
@@ -37,7 +38,7 @@ def shares_w(
     rooms: dict[str, CarRoom] = ROOM,
     row: str = "grid",
 ) -> dict[EvseRef, float]:
-    found = GoalShares(site(row), uses, needs_wh).find(rooms)
+    found = finish_steps(GoalShares(site(row), uses, needs_wh).find(rooms))
     return {ref: share.share_w for ref, share in found.items()}
 
 
@@ -67,7 +68,8 @@ def test_goal_shares_cars_on_other_phases_share_nothing() -> None:
 
 def test_goal_shares_car_of_unknown_phases_may_need_all_of_one() -> None:
     # 3 kWh on three phases beside 3 kWh on the first take 1/3 h; on the first phase alone they take 1 h.
-    found = GoalShares(site(), {A: use(ALL), B: use(FIRST)}, {A: 3_000.0, B: 3_000.0}).find(ROOM)[A]
+    shares = GoalShares(site(), {A: use(ALL), B: use(FIRST)}, {A: 3_000.0, B: 3_000.0})
+    found = finish_steps(shares.find(ROOM))[A]
     assert found.share_w == pytest.approx(9_000.0)
     assert found.one_phase_w == pytest.approx(4_500.0)
 

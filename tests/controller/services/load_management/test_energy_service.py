@@ -30,6 +30,7 @@ from controller.services.session_ledger.session_ledger_service import SessionLed
 from controller.session_ledger.charging_session import CardReference, ChargingSession
 from controller.store.state_store import StateStore
 from tests.controller.load_management.energy.evse_uses import make_use
+from tests.controller.load_management.steps import finish_steps
 from tests.controller.store.synchronous_store import SynchronousStore
 
 SITE = """
@@ -191,10 +192,10 @@ async def test_energy_service_priority_class_of_running_card_reaches_plan(tmp_pa
     scene = WiredEnergyService(tmp_path)
     scene.begin_session(CardReference(label="Anna", priority_class="vip"))
     scene.service.departures.update_cards()
-    assert scene.control.energy.update({}, {REF: make_use()}, 0.0)[REF].priority == 9
+    assert finish_steps(scene.control.energy.update({}, {REF: make_use()}, 0.0))[REF].priority == 9
     scene.sessions.sessions = []
     scene.service.departures.update_cards()
-    assert REF not in scene.control.energy.update({}, {REF: make_use()}, 0.0)
+    assert REF not in finish_steps(scene.control.energy.update({}, {REF: make_use()}, 0.0))
 
 
 async def test_energy_service_departure_command_sets_goal_of_car(tmp_path: Path) -> None:
@@ -418,13 +419,13 @@ async def test_energy_service_session_energy_and_quota_survive_restart(tmp_path:
     energy.on_transaction(REF, True, begin)
     drawing = replace(make_use(), drawn_w=22_000.0)
     for now in range(0, 3600, 30):
-        energy.update({}, {REF: drawing}, begin + now)
+        finish_steps(energy.update({}, {REF: drawing}, begin + now))
     await scene.store.persist(energy.take_records())
     scene.store.close()
     after = WiredEnergyService(tmp_path, site).control.energy
     with closing(StateStore(tmp_path)) as store:
         after.restore(each for kind in EnergyPlanner.record_types for each in store.load(kind))
     after.on_transaction(REF, True, begin)
-    after.update({}, {REF: make_use()}, begin + 3600.0)
+    finish_steps(after.update({}, {REF: make_use()}, begin + 3600.0))
     assert after.evses.turn_energies([REF]) == energy.evses.turn_energies([REF]) == {REF: 20_000.0}
     assert after.view(begin + 3600.0).groups[0].used_wh == pytest.approx(21_800.0, abs=500.0)
