@@ -8,6 +8,8 @@ import random
 import pytest
 
 from controller.load_management import control_pass, share_planner, site_tree
+from controller.load_management.energy.energy_settings import EnergySettings
+from controller.load_management.energy.price_series import make_series
 from controller.load_management.events import (
     ControlTick,
     LimitAnswered,
@@ -22,7 +24,14 @@ from controller.load_management.share_planner import KEPT_A, SharePlanner
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_control import SiteControl
 from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
-from controller.model.observations import DrawSeen, EvseRef, EvseState, StateSeen, TransactionSeen
+from controller.model.observations import (
+    DrawSeen,
+    EvseRef,
+    EvseState,
+    NeedsSeen,
+    StateSeen,
+    TransactionSeen,
+)
 from controller.profiles.limit_profiles import LimitKind
 from drivers.reading import MeterState, Quality, Reading
 
@@ -30,6 +39,8 @@ ROWS = 3
 EVSES = 18
 SMALL_SLICE = 40
 BUILDING_A = 12.0
+BEGIN = 1_774_785_600.0
+"""Begin of a quarter hour (POSIX s)."""
 RUN_S = 120
 
 
@@ -62,13 +73,23 @@ def rows_site() -> SiteTree:
 
 
 class RandomDay:
-    """Cars that come, go and draw what they are offered, from one seed; `flows` are checked at each step."""
+    """Cars that come, go and draw what they are offered, from one seed; `flows` are checked at each step.
 
-    def __init__(self, seed: int) -> None:
+    `has_prices`: each has a goal, and the first quarter hour is the most expensive one.
+    """
+
+    def __init__(self, seed: int, *, has_prices: bool = False) -> None:
         self.rng = random.Random(seed)
         self.site = rows_site()
-        self.control = SiteControl(self.site, SiteSettings(), 0.0)
+        self.has_prices = has_prices
+        energy = EnergySettings(has_prices=has_prices)
+        self.control = SiteControl(self.site, SiteSettings(energy=energy), 0.0)
         self.now = 0.0
+        self.control.energy.set_clock(BEGIN, self.now)
+        if has_prices:
+            prices = [0.5, *(self.rng.uniform(0.1, 0.4) for _ in range(23))]
+            begins = [BEGIN + 900.0 * number for number in range(24)]
+            self.control.energy.evses.prices.set_prices(make_series(list(zip(begins, prices, strict=True))))
         self.building_a = BUILDING_A
         self.limit_a = {evse.ref: 0.0 for evse in self.site.evses}
         self.wanted_a = {evse.ref: 0.0 for evse in self.site.evses}
@@ -104,12 +125,7 @@ class RandomDay:
         evse = self.rng.choice(self.site.evses)
         if self.rng.random() < 0.3 and self.now < RUN_S - 30:
             self.plug(evse.ref, 0.0 if self.wanted_a[evse.ref] else self.rng.choice([8.0, 16.0, 32.0]))
-        for circuit in ("grid", "row-0"):
-            amps = self.flow_a(circuit)
-            shown = (amps, amps, amps + self.rng.random() / 100)
-            reading = Reading(time=self.now, current_a=shown, voltage_v=(230.0,) * 3)
-            self.pass_event(MeterUpdated(MeterState(meter=circuit, quality=Quality.GOOD, reading=reading)))
-            self.check()
+        self.read_meters()
         for each in self.rng.sample(self.site.evses, 6):
             amps = self.drawn_a(each.ref)
             self.pass_event(StationObserved(each.ref.station, DrawSeen(1, (amps, amps, amps))))
@@ -120,10 +136,21 @@ class RandomDay:
             self.finish_pass()
         self.check()
 
+    def read_meters(self) -> None:
+        for circuit in ("grid", "row-0"):
+            amps = self.flow_a(circuit)
+            shown = (amps, amps, amps + self.rng.random() / 100)
+            reading = Reading(time=self.now, current_a=shown, voltage_v=(230.0,) * 3)
+            self.pass_event(MeterUpdated(MeterState(meter=circuit, quality=Quality.GOOD, reading=reading)))
+            self.check()
+
     def plug(self, ref: EvseRef, wanted_a: float) -> None:
         self.wanted_a[ref] = wanted_a
         running = wanted_a > 0
         self.pass_event(StationObserved(ref.station, TransactionSeen(1, running)))
+        if running and self.has_prices:
+            goal = NeedsSeen(1, self.rng.uniform(1_000.0, 20_000.0), self.rng.uniform(3_600.0, 18_000.0))
+            self.pass_event(StationObserved(ref.station, goal))
         state = EvseState.CHARGING if running else EvseState.AVAILABLE
         self.pass_event(StationObserved(ref.station, StateSeen(1, state)))
 
@@ -228,6 +255,29 @@ def test_pass_in_slices_is_never_above_limits_and_ends_alike(
     served = {ref for ref, wanted_a in whole.wanted_a.items() if wanted_a}
     first, second = (sum(day.drawn_a(ref) for ref in served) for day in (whole, sliced))
     assert second == pytest.approx(first, rel=0.05)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_quarter_hours_chosen_in_slices_are_those_of_one_pass(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    waits = []
+    for small_slices in (False, True):
+        if small_slices:
+            cut_in_slices(monkeypatch)
+        day = RandomDay(seed, has_prices=True)
+        for evse in day.site.evses:
+            day.plug(evse.ref, 16.0)
+        day.read_meters()
+        day.finish_pass()
+        day.now += 5
+        day.slices = 0
+        day.pass_event(ControlTick())
+        day.finish_pass()
+        assert small_slices == (day.slices > EVSES)
+        waits.append({wait.ref: wait.begins_at for wait in day.control.energy.view(day.now).waiting})
+    assert waits[0]
+    assert waits[0] == waits[1]
 
 
 @pytest.fixture
