@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import gc
 import math
+import random
 import statistics
 import time
 from collections import defaultdict
 from collections.abc import Iterable
 
+from controller.load_management.energy.energy_settings import EnergySettings
+from controller.load_management.energy.price_series import make_series
+from controller.load_management.energy.quarter_peak import QUARTER_S
 from controller.load_management.events import (
     ControlTick,
     LimitAnswered,
@@ -34,6 +38,8 @@ PASSES = 9
 """Busy passes, and quiet ones."""
 BUSY = f"whole busy pass, {100 / REPORTING:g} % of the EVSEs changed"
 QUIET = "whole quiet pass, no EVSE changed"
+BEGIN = 1_774_785_600.0
+"""Time of day at the begin: that of a quarter hour (POSIX s)."""
 UNBALANCE_A = 20.0
 """Limit of the unbalance at the grid connection, where it is limited (A)."""
 
@@ -41,7 +47,7 @@ UNBALANCE_A = 20.0
 def bench() -> list[dict[str, object]]:
     """Return the rows of each size in ms of CPU time: medians, and the longest slice of all passes."""
     with ShortCollections():  # as in the daemon
-        return [row for size in SIZES for row in (*_rows(size), *_busy_rows(size))]
+        return [row for size in SIZES for row in (*_rows(size), *_busy_rows(size), *_price_rows(size))]
 
 
 def _busy_rows(size: int) -> list[dict[str, object]]:
@@ -60,6 +66,19 @@ def _busy_rows(size: int) -> list[dict[str, object]]:
             commands.append(run.sent - sent)
         rows.append(_row(what, size, times, commands))
     return rows
+
+
+def _price_rows(size: int) -> list[dict[str, object]]:
+    """Return the rows of passes in which all cars with a goal choose their quarter hours, by new prices."""
+    run = _ScaleRun(LargeSite(size, has_goals=True), has_prices=True)
+    run.slices_ms.clear()
+    times: list[float] = []
+    for number in range(PASSES):
+        run.set_prices(number)
+        times.append(sum(run.busy_pass()))
+    what = f"{BUSY}; departure goals, new prices"
+    longest = {"what": "longest slice, new prices", "evses": size}
+    return [_row(what, size, times, None), {**longest, "max_ms": round(max(run.slices_ms), 2)}]
 
 
 def _row(what: str, size: int, times: list[float], commands: list[float] | None) -> dict[str, object]:
@@ -97,12 +116,14 @@ def _rows(size: int) -> list[dict[str, object]]:
 
 
 class _ScaleRun:
-    """A large site with all cars charging."""
+    """A large site with all cars charging. `has_prices`: those with a goal wait for lower prices."""
 
-    def __init__(self, site: LargeSite) -> None:
+    def __init__(self, site: LargeSite, *, has_prices: bool = False) -> None:
         self._site = site
-        self._control = SiteControl(self._site.tree, SiteSettings(), 0.0)
+        energy = EnergySettings(has_prices=has_prices)
+        self._control = SiteControl(self._site.tree, SiteSettings(energy=energy), 0.0)
         self.now = 0.0
+        self._control.energy.set_clock(BEGIN, self.now)
         self.slices_ms: list[float] = []
         """Times of the slices so far."""
         self.sent = 0
@@ -126,6 +147,12 @@ class _ScaleRun:
         slices = self.timed_pass()
         self.slices_ms += slices
         return slices
+
+    def set_prices(self, seed: int) -> None:
+        """Set random prices for each quarter hour of a day."""
+        rng = random.Random(seed)
+        prices = make_series([(BEGIN + number * QUARTER_S, rng.uniform(0.1, 0.5)) for number in range(96)])
+        self._control.energy.evses.prices.set_prices(prices)
 
     def _take_in(self, events: Iterable[SiteEvent]) -> None:
         for event in events:
