@@ -228,9 +228,10 @@ def render(status: ControllerStatus) -> RenderableType:
         title,
         terminal.circuits_table(status.circuits, "beside EVSEs (A)", base),
         *terminal.meter_problem_lines(status.circuits),
+        *terminal.lowered_limit_lines(status.circuits),
         *terminal.margin_lines(status.circuits),
         terminal.evses_table(status.evses) if status.evses else Text("no station is configured"),
         *terminal.response_lines(status.evses),
-        *terminal.energy_lines(status.energy),
+        *terminal.energy_lines(status.energy, status.timezone),
         *([terminal.backends_table(status.backends)] if status.backends else []),
     )

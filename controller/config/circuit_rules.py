@@ -195,7 +195,7 @@ def _over_committed(config: Config, parents: Parents) -> Iterator[Problem]:
     for index, each in enumerate(config.circuit):
         base_a = beside[each.id]
         rated_w = (each.limit_kva or math.inf) * 1000
-        key = "limit_kva" if min(each.limits_a) * 3 * config.site.voltage >= rated_w else "limit_a"
+        key = "limit_kva" if min(each.limits_a) >= each.transformer_a(config.site.voltage) else "limit_a"
         yield from _sum(each, sums[each.id], base_a, ("circuit", index, key))
         watts = (sum(sums[each.id]) + 3 * base_a) * config.site.voltage
         if each.limit_w is not None and LEAST_W <= each.limit_w < watts:

@@ -13,7 +13,6 @@ from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 from drivers.coded_text import coded, join_and
 
-PHASES = 3
 USUAL_V = 230.0
 """Voltage that stands for an impossible one (V)."""
 
@@ -72,7 +71,7 @@ def _plausible_circuit(
 ) -> tuple[CircuitConfig, list[Problem]]:
     """Return a circuit without a rated power and a base load that cannot be meant, and each as a problem."""
     problems = []
-    rated_a = (circuit.limit_kva or math.inf) * 1000 / (PHASES * volts)
+    rated_a = circuit.transformer_a(volts)
     if rated_a < EvseConfig().min_a:
         what = coded(
             "{limit_kva} kVA are {rated_a} A on each phase: no car charges",
@@ -136,7 +135,7 @@ def _derive_circuit(circuit: CircuitConfig, volts: float) -> CircuitConfig:
     """
     if circuit.limit_kva is None:
         return circuit
-    rated_a = circuit.limit_kva * 1000 / (PHASES * volts)
+    rated_a = circuit.transformer_a(volts)
     first, second, third = (min(limit_a, rated_a) for limit_a in circuit.limits_a)
     rated_w = circuit.limit_kva * 1000
     limit_w = rated_w if circuit.limit_w is None else min(circuit.limit_w, rated_w)

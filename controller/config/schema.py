@@ -7,6 +7,7 @@ to the directory of the file; `read_config` makes them absolute. The texts below
 
 from __future__ import annotations
 
+import math
 from datetime import date
 from typing import Annotated, Literal
 
@@ -348,6 +349,12 @@ class CircuitConfig(_Table, frozen=True, kw_only=True):
         if isinstance(self.limit_a, tuple):
             return (self.limit_a[0], self.limit_a[1], self.limit_a[2])
         return (self.limit_a,) * 3
+
+    def transformer_a(self, volts: float) -> float:
+        """Return the transformer's rated current (A per phase), in full steps of 0.1 A; inf without one."""
+        if self.limit_kva is None:
+            return math.inf
+        return math.floor(round(self.limit_kva * 10_000 / (3 * volts), 6)) / 10
 
 
 class MeterShareConfig(_Table, frozen=True, kw_only=True):

@@ -67,7 +67,9 @@ def _circuits(site: SimulatedSite, status: ControllerStatus) -> Table:
 
 
 def _stations(site: SimulatedSite, status: ControllerStatus) -> Table:
-    return terminal.evses_table(replace(evse, drawn_a=_drawn(site, evse)) for evse in status.evses)
+    return terminal.evses_table(
+        (replace(evse, drawn_a=_drawn(site, evse)) for evse in status.evses), whole=False
+    )
 
 
 def _drawn(site: SimulatedSite, evse: EvseStatus) -> PhaseAmps:

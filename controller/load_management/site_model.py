@@ -337,6 +337,12 @@ class SiteModel:
         """Return the configured EVSE that a limit was for; None for a limit of another one."""
         return None if token >= UNCONFIGURED_TOKENS else self._by_number.get(token % EVSE_NUMBERS)
 
+    def limit_now_a(self, circuit: CircuitNode) -> PhaseAmps:
+        """Return the limit of each phase (A) that the calendar and, at the root, a backend leave now."""
+        return lower_of(
+            self.energy.calendar.limit_a(circuit), self.group_a if circuit.parent is None else None
+        )
+
     def on_meter(self, event: MeterUpdated, circuit: CircuitNode, now: float) -> tuple[bool, bool]:
         """Take in one state of a circuit's meter.
 
@@ -350,7 +356,7 @@ class SiteModel:
             event.state,
             now,
             self._slowest_s.get(circuit.id, 0.0),
-            lower_of(self.energy.calendar.limit_a(circuit), self.group_a if circuit.parent is None else None),
+            self.limit_now_a(circuit),
             self.energy.calendar.limit_w(circuit),
         )
         if circuit.id in self.energy.peaks.circuits:

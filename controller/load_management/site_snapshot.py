@@ -92,6 +92,7 @@ class SiteSnapshots:
         return CircuitView(
             id=circuit.id,
             limit_a=circuit.limit_a,
+            limit_now_a=self._model.limit_now_a(circuit),
             measured_a=self._model.metering.measured(circuit),
             base_a=base.assumed[circuit.id],
             booked_a=subtract(self._supply.supply(circuit, base.assumed[circuit.id], now), left),

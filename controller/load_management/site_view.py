@@ -17,6 +17,7 @@ from drivers.reading import Quality
 class CircuitView(msgspec.Struct, frozen=True, kw_only=True):
     """One circuit, per phase.
 
+    `limit_now_a`: what the calendar or a backend leaves of `limit_a` now.
     `measured_a` is its meter's last reading, None without one; `meter_problem` states what is wrong with the
     meter, or what its good readings lack, `meter_cause` the same as a label. `base_a` is what draws beside
     our EVSEs, as far as it is known; `booked_a` what our EVSEs may be drawing now; `reserve_a` what is free
@@ -30,6 +31,7 @@ class CircuitView(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     limit_a: PhaseAmps
+    limit_now_a: PhaseAmps
     measured_a: PhaseAmps | None
     base_a: PhaseAmps
     booked_a: PhaseAmps

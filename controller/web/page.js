@@ -19,6 +19,7 @@ const state = { status: null, me: null, stream: null, receivedAt: Date.now(), se
 // -- values -----------------------------------------------------------------------------------------------
 
 const number = (value, digits = 1) => value.toLocaleString(language(), { minimumFractionDigits: digits, maximumFractionDigits: digits });
+const shortNumber = (value) => value.toLocaleString(language(), { maximumFractionDigits: 1 });
 const amps = (value) => number(value);
 const phaseAmps = (values) => `${values.map((value) => (value ? amps(value) : "–")).join(" / ")} A`;
 const watts = (value) => (value === null || value === undefined ? "–" : Math.abs(value) >= 1000 ? `${number(value / 1000, 2)} kW` : `${number(value, 0)} W`);
@@ -117,6 +118,10 @@ function updateSign() {
 
 const percent = (part) => `${100 * Math.max(0, Math.min(1, part))}%`;
 
+// The limits that the calendar or a backend leaves now.
+const limitsNow = (circuit) => circuit.limit_now_a ?? circuit.limit_a;
+const isLowered = (circuit) => limitsNow(circuit).some((limit, phase) => limit < circuit.limit_a[phase]);
+
 // A bar for each phase: what flows, behind it what may flow by the limits of the EVSEs, and where the margin begins.
 // A circuit is full when the second reaches the third, also while the cars take less.
 function phaseBars() {
@@ -129,10 +134,10 @@ function phaseBars() {
     const now = measured ? circuit.measured_a[phase] : possible(circuit, phase), limit = circuit.limit_a[phase], share = now / limit;
     fill.style.width = percent(share);
     booked.style.width = percent(possible(circuit, phase) / limit);
-    margin.style.left = percent((limit - circuit.margin_a) / limit);
+    margin.style.left = percent((limitsNow(circuit)[phase] - circuit.margin_a) / limit);
     fill.className = [share > FULL ? "fill over" : share > NEAR ? "fill near" : "fill", measured ? "" : "assumed"].join(" ").trim();
     value.className = share > FULL ? "number over" : "number";
-    write(value.firstChild, text("of", { value: amps(now), limit: circuit.limit_a[phase] }));
+    write(value.firstChild, text("of", { value: amps(now), limit: shortNumber(limit) }));
     write(value.lastChild, measured ? "" : text("assumed"));
   });
   return [element("div", { class: "phases" }, ...bars.map(({ bar }) => bar)), update];
@@ -162,6 +167,7 @@ function circuitCard(id, note = null, heading = "h2") {
     [text("baseLoad"), (circuit) => (circuit.base_a.every((each) => !each) && !isMeasured(circuit) ? null : baseLoadText(circuit))],
     [text("booked"), (circuit) => phaseAmps(circuit.booked_a)],
     [text("margin"), marginText],
+    [text("limitNow"), (circuit) => (isLowered(circuit) ? text("limitLowered", { limit: phaseAmps(limitsNow(circuit)) }) : null)],
   ]);
   const first = state.status.circuits.find((circuit) => circuit.id === id);
   const card = element("section", { class: "card" }, element(heading, {}, id), first.parent ? element("p", { class: "quiet" }, text("parent", { name: first.parent })) : null, bars, note, meter, list);
@@ -210,9 +216,9 @@ function viewOverview(main) {
 // Energy over hours: what the plan holds to now. Hidden at a site without targets, prices, groups or a battery.
 function energyCard() {
   const [list, updateList] = facts([
-    [text("price"), (energy) => (energy.price === null ? "–" : `${number(energy.price, 3)} / kWh`)],
-    [text("calendar"), (energy) => energy.calendar.join(", ") || "–"],
-    [text("battery"), (energy) => `${amps(energy.battery_a)} A`],
+    [text("price"), (energy) => (energy.price === null ? null : `${number(energy.price, 3)} / kWh`)],
+    [text("calendar"), (energy) => energy.calendar.join(", ") || null],
+    [text("battery"), (energy) => (energy.battery_a ? `${amps(energy.battery_a)} A` : null)],
   ]);
   const [peaks, updatePeaks] = table(text("quarterPeaks"), [
     { title: text("circuit"), write: cell((peak) => peak.circuit) },

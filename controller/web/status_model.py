@@ -38,6 +38,8 @@ MISSED_TICKS = 3
 class CircuitStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One circuit; `parent` is null for the grid connection.
 
+    `limit_now_a`: the limit that holds now: the calendar or a backend may have lowered it;
+    null: unknown.
     `measured_a` is the last current of its meter, `meter_quality` its quality (good, stale, dead,
     implausible); both null without a meter. `meter_problem` is the fault of the meter, or what its good
     readings lack, in a sentence, `meter_cause` the same as a label and `meter_statement` as code and
@@ -67,6 +69,7 @@ class CircuitStatus(msgspec.Struct, frozen=True, kw_only=True):
     jumps_beyond: int = 0
     proposed_margin_a: float | None = None
     learns_margin: bool = False
+    limit_now_a: PhaseAmps | None = None
     excess_a: float = 0.0
     unlimited: tuple[str, ...] = ()
     reserve_a: PhaseAmps = (0.0, 0.0, 0.0)
@@ -685,6 +688,7 @@ def _circuit(site: SiteTree, view: CircuitView, doubtful: Mapping[EvseRef, EvseV
         id=view.id,
         parent=site.circuit_by_id[view.id].parent,
         limit_a=view.limit_a,
+        limit_now_a=view.limit_now_a,
         measured_a=_rounded(view.measured_a) if view.measured_a else None,
         base_a=_rounded(view.base_a),
         booked_a=_rounded(view.booked_a),

@@ -67,8 +67,8 @@ def circuits_table(rows: Iterable[CircuitStatus], title: str, notes: Mapping[str
     return table
 
 
-def evses_table(rows: Iterable[EvseStatus]) -> Table:
-    """Return a table of the EVSEs: offer, current, reason."""
+def evses_table(rows: Iterable[EvseStatus], *, whole: bool = True) -> Table:
+    """Return a table of the EVSEs: offer, current, reason; unless `whole`, that is cut to one line."""
     rows, table = list(rows), _table()
     name = _name_width((f"{evse.station}/{evse.evse}" for evse in rows), 8)
     table.add_column("EVSE", width=name, overflow="fold")
@@ -76,7 +76,7 @@ def evses_table(rows: Iterable[EvseStatus]) -> Table:
     table.add_column("state", width=14, no_wrap=True)
     table.add_column("offered", justify="right", width=8)
     table.add_column("drawn L1/L2/L3", justify="right", width=14, no_wrap=True)
-    table.add_column("why", width=WIDTH - name - 5 - 14 - 8 - 14 - 6, no_wrap=True, overflow="ellipsis")
+    table.add_column("why", width=WIDTH - name - 5 - 14 - 8 - 14 - 6, no_wrap=not whole, overflow="ellipsis")
     for evse in rows:
         table.add_row(
             Text(f"{evse.station}/{evse.evse}"),
@@ -87,6 +87,15 @@ def evses_table(rows: Iterable[EvseStatus]) -> Table:
             Text(evse.reason),
         )
     return table
+
+
+def lowered_limit_lines(rows: Iterable[CircuitStatus]) -> list[Text]:
+    """Return a line for each circuit whose limit is lowered now."""
+    return [
+        Text(f"limit of {circuit.id} now {_limit(now_a)}: lowered by the calendar or the backend")
+        for circuit in rows
+        if (now_a := circuit.limit_now_a) is not None and now_a != circuit.limit_a
+    ]
 
 
 def margin_lines(rows: Iterable[CircuitStatus]) -> list[Text]:
@@ -125,7 +134,7 @@ def response_lines(rows: Iterable[EvseStatus]) -> list[Text]:
     ]
 
 
-def energy_lines(energy: EnergyStatus) -> list[Text]:
+def energy_lines(energy: EnergyStatus, timezone: str) -> list[Text]:
     """Return a line for each quarter-hour peak, calendar entry in force, group, and waiting car."""
     lines = [
         Text(
@@ -144,7 +153,7 @@ def energy_lines(energy: EnergyStatus) -> list[Text]:
     if energy.price is not None:
         lines.append(Text(f"price now: {energy.price:g}"))
     for waiting in energy.waiting:
-        until = "" if waiting.begins is None else f" until {waiting.begins}"
+        until = "" if waiting.begins is None else f" until {site_time(waiting.begins, timezone)}"
         lines.append(Text(f"{waiting.station}/{waiting.evse} waits for a lower price{until}"))
     return lines
 
@@ -178,7 +187,8 @@ def carried_current(circuit: CircuitStatus) -> PhaseAmps:
 
 def _limit(amps: PhaseAmps) -> str:
     """Return one number, or one for each phase where they differ."""
-    return f"{amps[0]:g} A" if len(set(amps)) == 1 else "/".join(f"{each:g}" for each in amps)
+    shown = [f"{round(each, 1):g}" for each in amps]
+    return f"{shown[0]} A" if len(set(shown)) == 1 else "/".join(shown)
 
 
 def _bar(amps: float, limit: float) -> Text:

@@ -112,6 +112,7 @@ async def test_page_in_chromium_is_clean(
         ("clock", 390, "de", "light", "overview", "chrony stellt die Uhr nicht"),
         ("passing", 390, "de", "light", "sign", "Zurzeit über der Grenze: grid. Zurzeit ohne Antwort: "),
         ("fallback", 1280, "de", "dark", "stations", "bleibt auf dem Rückfallwert"),
+        ("lowered", 390, "de", "light", "circuits", "90,5 / 90,5 / 90,5 A, gesenkt vom Kalender"),
         ("disk", 1280, "de", "light", "overview", "nicht benutzbar: Datenbank oder Datenträger ist voll"),
         ("backend", 1280, "de", "light", "backends", "nicht verbunden"),
     ],
@@ -124,7 +125,7 @@ async def test_page_in_chromium_shows_fault(
     found = await browse(folder, FakeSite(lambda: site_with(fault, 3)), width, language, scheme)
     assert (found["problems"], found["accessibility"], found["wide"], found["english"]) == ([], [], [], [])
     assert found["broken"] == []
-    assert "fine" not in found["sign"]
+    assert ("fine" in found["sign"]) == (fault == "lowered")
     assert shown in found["shown"][view]
     if fault == "meter":
         assert "Gebäude\n22,0 / 26,0 / 19,0 A (angenommen)" in found["shown"]["overview"]

@@ -88,7 +88,7 @@ class PriceWaits:
         found: dict[EvseRef, Wait] = {}
         if utc is not None and self.are_used:
             found = yield from self._find(uses, utc, outlook)
-        self._waiting = tuple(found)
+        self._waiting = tuple(ref for ref in found if uses[ref].has_demand)
         return found
 
     def _find(
@@ -120,5 +120,5 @@ class PriceWaits:
         return found
 
     def views(self, utc: float) -> tuple[WaitView, ...]:
-        """Return the EVSEs that wait, for people."""
+        """Return the EVSEs whose cars wait, for people."""
         return tuple(WaitView(ref=ref, begins_at=self.prices.next_begin(ref, utc)) for ref in self._waiting)

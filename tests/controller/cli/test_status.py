@@ -179,6 +179,26 @@ def test_status_shows_jumps_beyond_margin() -> None:
     assert "margin of" not in "\n".join(seen(STATUS))
 
 
+def test_status_shows_limit_in_force_where_it_is_lowered() -> None:
+    grid = replace(STATUS.circuits[0], limit_a=(72.46, 72.46, 72.46), limit_now_a=(60.0, 60.0, 60.0))
+    text = "\n".join(seen(replace(STATUS, circuits=(grid,))))
+    assert "72.5 A" in text
+    assert "limit of grid now 60 A: lowered by the calendar or the backend" in text
+    as_rated = replace(grid, limit_now_a=grid.limit_a)
+    assert "limit of" not in "\n".join(seen(replace(STATUS, circuits=(as_rated,))))
+
+
+def test_status_shows_whole_reason() -> None:
+    reason = (
+        'calendar "evening peak" limits grid to 60 A: no room for its minimum of 6 A, grid L3 full: waiting'
+    )
+    lines = seen(replace(STATUS, evses=(replace(STATUS.evses[0], reason=reason),)))
+    assert max(map(len, lines)) <= terminal.WIDTH
+    begin = next(index for index, line in enumerate(lines) if "calendar" in line)
+    why = lines[begin].index("calendar")
+    assert " ".join(line[why:].strip() for line in lines[begin : begin + 3]) == reason
+
+
 def test_status_shows_energy_plan() -> None:
     energy = EnergyStatus(
         peaks=(
@@ -191,13 +211,13 @@ def test_status_shows_energy_plan() -> None:
         waiting=(WaitStatus(station="CS01", evse=1, begins="2026-11-27T01:15:00+00:00"),),
         price=0.31,
     )
-    text = "\n".join(seen(replace(STATUS, energy=energy)))
+    text = "\n".join(seen(replace(STATUS, energy=energy, timezone="Europe/Berlin")))
     for words in (
         "quarter hour of grid: 9.5 of 15.0 kWh used, ends in 2 min; target 60 kW",
         "calendar in force: evening",
         "group bakery: 12.0 of 80 kWh today, guaranteed 16 A",
         "price now: 0.31",
-        "CS01/1 waits for a lower price until 2026-11-27T01:15:00+00:00",
+        "CS01/1 waits for a lower price until 2026-11-27T02:15:00+01:00",
     ):
         assert words in text
 

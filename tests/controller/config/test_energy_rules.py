@@ -158,6 +158,13 @@ def test_energy_rules_limit_kva_is_current_of_each_phase_and_power() -> None:
     assert config.circuit[0].limit_w == 55_200
 
 
+def test_energy_rules_limit_kva_is_rounded_down_as_it_is_shown() -> None:
+    config, errors = checked(SITE.replace("limit_a = 100", "limit_a = 100\nlimit_kva = 50"))
+    assert config is not None, errors
+    assert config.circuit[0].limits_a == (72.4, 72.4, 72.4)
+    assert config.circuit[0].limit_w == 50_000
+
+
 def test_calendar_peak_within_quarter_hour_is_named_with_whole_one() -> None:
     entry = '[[calendar]]\nname = "x"\nbegin = "17:05"\nend = "19:50"\ncircuit = "grid"\npeak_kw = 20\n'
     _, errors, hints = check_config(SITE + entry, "site.toml")

@@ -845,14 +845,14 @@ ERRORS = [
     (
         "[[circuit]]",
         {"limit_kva": "4"},
-        'circuit "grid" limit_kva: 4 kVA are 5.8 A on each phase: no car charges; write the '
+        'circuit "grid" limit_kva: 4 kVA are 5.7 A on each phase: no car charges; write the '
         "rated power of the transformer that feeds it (kVA), or remove it",
     ),
     (
         "[[circuit]]",
         {"limit_kva": "10"},
         'circuit "grid" limit_kva: without the controller, the stations below "grid" and the '
-        "declared base load of 20 A take 26 A on L1, its limit is 14.4928 A; lower fallback_a "
+        "declared base load of 20 A take 26 A on L1, its limit is 14.4 A; lower fallback_a "
         "(0: pause), or connect fewer stations there",
     ),
     (

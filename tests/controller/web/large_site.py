@@ -149,6 +149,9 @@ def site_with(fault: str, stations: int) -> ControllerStatus:
         over = replace(status.circuits[0], over_limit_s=4.0)
         circuits = (over, *status.circuits[1:])
         return replace(status, meters=tuple(meters), circuits=circuits, alarms=())
+    elif fault == "lowered":
+        grid = replace(status.circuits[0], limit_now_a=(90.5, 90.5, 90.5))
+        status = replace(status, circuits=(grid, *status.circuits[1:]))
     elif fault == "space":
         status = replace(status, store=StoreHealth(free_mb=96, size_mb=7600, low=True))
     elif fault == "clock":

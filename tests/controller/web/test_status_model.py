@@ -31,6 +31,7 @@ def site_view(problem: Statement | None, booked_a: float, *, connected: bool = T
         CircuitView(
             id=name,
             limit_a=(63.0, 63.0, 63.0) if name == "grid" else (32.0, 32.0, 32.0),
+            limit_now_a=(63.0, 63.0, 63.0) if name == "grid" else (32.0, 32.0, 32.0),
             measured_a=None,
             base_a=(10.0, 0.0, 0.0),
             booked_a=amps,

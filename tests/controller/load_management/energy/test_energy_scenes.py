@@ -465,11 +465,12 @@ def test_energy_scenes_prices_move_charging_into_cheapest_hour() -> None:
 
 
 def test_energy_scenes_prices_above_highest_accepted_pause_other_cars() -> None:
-    site = make_energy_site(cars("A"), has_prices=True, pause_above=0.35)
+    site = make_energy_site([*cars("A"), make_station("B")], has_prices=True, pause_above=0.35)
     site.control.energy.evses.prices.set_prices(make_series([(NOON, 0.5), (NOON + 1800, 0.2)]))
     site.wait(900)
     assert site.evse_view("A").offered_a == 0.0
     assert site.evse_view("A").reason == "waits for a price of at most 0.35"
+    assert [each.ref.station for each in site.control.energy.view(site.now).waiting] == ["A"]
     site.wait(1500)
     assert site.evse_view("A").offered_a == 32.0
 
