@@ -38,8 +38,7 @@ def share_surplus(
     root = site.circuits[0].id
     bound = joint.get(root, JointConstraint())
     if bound.sum_a is None or sum_a < bound.sum_a:
-        exhausted = Statement(code=StatementCode.EXPORT_USED, circuit=root)
-        bound = structs.replace(bound, sum_a=sum_a, sum_why=exhausted)
+        bound = structs.replace(bound, sum_a=sum_a, sum_why=_exhausted(site))
     return allocate(site, demands, capacity, {**joint, root: bound})
 
 
@@ -80,7 +79,12 @@ class Surplus:
             given = share_surplus(site, ordered, capacity, joint, promised_a)
         for ref, allocation in given.items():
             self._note(ref, allocation.limit_a > 0, now)
-        return given | {ref: Allocation(ref, 0.0, NO_SURPLUS) for ref in waits}
+        without = {
+            d.ref: Allocation(d.ref, 0.0, _too_little(site, d))
+            for d in ready
+            if given[d.ref].statement.code is StatementCode.NO_ROOM and surplus_a < d.min_a * sum(d.phases)
+        }
+        return given | without | {ref: Allocation(ref, 0.0, NO_SURPLUS) for ref in waits}
 
     def end_dwell(self, ref: EvseRef, now: float) -> None:
         """Have an EVSE charge on from now on only where the surplus supplies it, without a dwell."""
@@ -98,3 +102,12 @@ class Surplus:
     def _note(self, ref: EvseRef, served: bool, now: float) -> None:
         if served is not self._served[ref][0]:
             self._served[ref] = (served, now)
+
+
+def _exhausted(site: SiteTree) -> Statement:
+    return Statement(code=StatementCode.EXPORT_USED, circuit=site.circuits[0].id)
+
+
+def _too_little(site: SiteTree, demand: Demand) -> Statement:
+    """State that the surplus does not supply a minimum, which comes before a full circuit: that may end."""
+    return Statement(code=StatementCode.NO_ROOM, cause=_exhausted(site), minimum_a=demand.min_a)

@@ -45,6 +45,19 @@ def test_surplus_below_minimum_gives_nothing_with_reason() -> None:
     )
 
 
+def test_surplus_too_small_is_reason_also_where_phase_is_full() -> None:
+    site, _ = depot(grid=100)
+    full: dict[str, PhaseAmps] = {"grid": (90.0, 90.0, 0.0)}
+    reasons = [
+        Surplus().share(site, [demand("grid1")], full, {}, surplus_a, 0.0)[A].reason
+        for surplus_a in (-30.0, 40.0)
+    ]
+    assert reasons == [
+        "no room for its minimum of 6 A, grid exports no more: waiting",
+        "no room for its minimum of 6 A, grid L3 full: waiting",
+    ]
+
+
 def test_surplus_start_keeps_minimum_then_rests_for_while() -> None:
     surplus = Surplus()
     assert shared(surplus, 30.0, 0.0) == (10.0, "grid exports no more")
