@@ -135,7 +135,9 @@ def parse_departure(row: DepartureRow, find_evses: FindEvses) -> DepartureRule:
     minute = parse_minute(row.ready_by)
     if minute is None:
         short = _SHORT_TIME.fullmatch(row.ready_by)
-        meant = f"{short[1]:0>2}:{short[2] or '00'}" if short else "06:30"
+        meant = f"{short[1]:0>2}:{short[2] or '00'}" if short else ""
+        if parse_minute(meant) is None:
+            meant = "06:30"
         raise ValueMistakeError(
             coded('ready_by: "{ready_by}" is not a time of day', ready_by=row.ready_by),
             coded("write it like {meant}", meant=meant),

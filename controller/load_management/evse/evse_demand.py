@@ -354,14 +354,15 @@ class EvseDemand:
     def use(self, voltage_v: float, now: float) -> EvseUse:
         """Return its use for the energy plan.
 
-        Where no report shows its draw under its offer, it counts with that, or what its car took of it.
+        Where no report shows its draw under its offer, it counts with that, or what its car took;
+        without a transaction it takes nothing.
         """
         model, evse, offered_a = self._model, self._model.evse, self._delivery.standing(now).offered_a
         phases = sum(model.phases)
         has_demand = model.has_demand(now)
         drawn_a = model.draw.total_a
         is_old = not model.draw.settled and (model.draw.reported_at or -math.inf) < now - SHOWS_S
-        if has_demand and (is_old or model.draw.unknown(now)):
+        if has_demand and not model.unauthorized and (is_old or model.draw.unknown(now)):
             drawn_a = min(offered_a, model.draw.own_a, model.draw.shown_a[1]) * phases
         most_w = min(evse.max_a, max(evse.min_a, model.need_a(now))) * phases * voltage_v
         knows_phases = model.phases_known and not evse.is_dc

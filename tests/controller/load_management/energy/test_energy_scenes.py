@@ -25,7 +25,7 @@ from controller.load_management.energy.week_schedule import WeekSpan
 from controller.load_management.events import GroupLimit, MeterUpdated, QuirkSelected
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import PhaseAmps
-from controller.model.observations import EvseRef, NeedsSeen
+from controller.model.observations import EvseRef, EvseState, NeedsSeen, StateSeen
 from controller.profiles.limit_profiles import LimitKind
 from drivers.reading import MeterState, Quality, Reading
 from tests.scenario.site_harness import (
@@ -351,6 +351,16 @@ def test_energy_scenes_quota_counts_draw_without_recent_report(report_s: int) ->
     site = make_energy_site([seldom, *cars("B")], groups=(group("A", quota_wh=10_000.0),))
     site.wait(2 * 3600)
     assert site.station("A").energy_as * 3 * V / 3600 == pytest.approx(10_000.0, rel=0.08)
+
+
+def test_energy_scenes_quota_counts_no_offer_to_cable_without_transaction() -> None:
+    site = make_energy_site([make_station("A"), *cars("B")], groups=(group("A", quota_wh=10_000.0),))
+    site.station("A").state = EvseState.PREPARING
+    site.report("A", StateSeen(1, EvseState.PREPARING))
+    site.wait(120)
+    assert site.evse_view("A").offered_a == 6.0
+    [shown] = site.control.energy.view(site.now).groups
+    assert shown.used_wh == 0.0
 
 
 def test_energy_scenes_quota_holds_after_midnight_between_reports() -> None:
