@@ -8,7 +8,6 @@ A command without `evse` is for all EVSEs of its station.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -22,7 +21,14 @@ LONGEST_S = 7 * 86_400.0
 StationId = Annotated[str, Meta(min_length=1, max_length=48)]
 EvseNumber = Annotated[int, Meta(ge=1, le=999)]
 Duration = Annotated[float, Meta(gt=0, le=LONGEST_S, description="s, at most 7 days")]
-UserName = Annotated[str, Meta(pattern="^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,47}$")]
+_NAME_PATTERN = "^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,47}$"
+_TIME_PATTERN = r"^\d\d:\d\d$"
+_FORMS = {
+    _NAME_PATTERN: "1 to 48 letters, digits or . _ @ - that begin with a letter or digit",
+    _TIME_PATTERN: "a time like 06:30",
+}
+"""Patterns of members in words, for people."""
+UserName = Annotated[str, Meta(pattern=_NAME_PATTERN)]
 Ski = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
@@ -136,7 +142,7 @@ class PlannedDeparture(msgspec.Struct, frozen=True, kw_only=True):
     card: Annotated[str, Meta(max_length=48)] = ""
     priority_class: Annotated[str, Meta(max_length=48)] = ""
     day: Annotated[str, Meta(max_length=10)] = ""
-    ready_by: Annotated[str, Meta(pattern=r"^\d\d:\d\d$")]
+    ready_by: Annotated[str, Meta(pattern=_TIME_PATTERN)]
     energy_kwh: Annotated[float, Meta(gt=0, le=1000, description="kWh from the begin of a session")]
 
 
@@ -148,9 +154,9 @@ class SetDepartures(SiteCommand, frozen=True, kw_only=True, tag="energy.departur
 
 
 class PricePoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Price of a kWh from a moment on (RFC 3339 with a time zone)."""
+    """Price of a kWh from a moment on: a time with its zone as in CSV files, 2026-11-27T06:00+01:00."""
 
-    begin: Annotated[datetime, Meta(tz=True)]
+    begin: Annotated[str, Meta(max_length=40, extra_json_schema={"examples": ["2026-11-27T06:00+01:00"]})]
     price: Annotated[float, Meta(ge=-1000, le=1000)]
 
 
@@ -370,4 +376,7 @@ def convert_command(members: dict[str, Any]) -> SiteCommand:
 def _explain(error: Exception) -> str:
     if "Invalid value" in str(error) and "$.command" in str(error):
         return f"unknown command; there are: {', '.join(sorted(COMMANDS))}"
-    return str(error)
+    text = str(error)
+    for pattern, form in _FORMS.items():
+        text = text.replace(f"`str` matching regex {pattern!r}", form)
+    return text

@@ -107,7 +107,7 @@ def parse_prices(text: str) -> PriceSeries:
     mistakes: list[CsvMistake] = []
     for row in read_rows(text, COLUMNS):
         try:
-            begin, price = _parse_begin(row.cells["begin"]), row.number("price")
+            begin, price = parse_begin(row.cells["begin"]), row.number("price")
             if abs(price) > MOST_PRICE:
                 raise ValueMistakeError(
                     coded(
@@ -130,7 +130,7 @@ def parse_prices(text: str) -> PriceSeries:
     return make_series(list(prices.items()))
 
 
-def _parse_begin(text: str) -> float:
+def parse_begin(text: str) -> float:
     """Return a moment with its zone (POSIX s). Raises ValueMistakeError."""
     try:
         moment = datetime.fromisoformat(text)

@@ -39,6 +39,10 @@ class CommandForbiddenError(SiteCommandError):
     """The actor has no permission for the command."""
 
 
+class CommandContentError(SiteCommandError):
+    """A member of a command has a value that can never be used: the command has to be changed."""
+
+
 class TargetUnknownError(SiteCommandError):
     """The station, EVSE, message or version that a command names does not exist."""
 

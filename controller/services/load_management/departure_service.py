@@ -14,7 +14,7 @@ from controller.load_management.energy.energy_records import DepartureRow, Depar
 from controller.load_management.events import StationObserved
 from controller.load_management.site_builder import find_refs
 from controller.model.observations import EvseRef, NeedsSeen
-from controller.services.access.command_service import CommandService, SiteCommandError, TargetUnknownError
+from controller.services.access.command_service import CommandContentError, CommandService, TargetUnknownError
 from controller.services.load_management.load_management_service import LoadManagementService
 from controller.services.session_ledger.session_ledger_service import SessionLedger
 from controller.store.state_store import StateStore
@@ -116,7 +116,7 @@ class DepartureService:
         return {}
 
     async def _on_set_departures(self, command: SetDepartures, _: Actor) -> object:
-        """Replace the departures of programs. Raises SiteCommandError, naming each mistake."""
+        """Replace the departures of programs. Raises CommandContentError, naming each mistake."""
         rows = [
             DepartureRow(
                 station=each.station,
@@ -131,7 +131,7 @@ class DepartureService:
         utc = self._load_management.energy.utc(trio.current_time())
         mistakes = self._plans.departures.find_mistakes(rows, self._find_evses, utc)
         if mistakes:
-            raise SiteCommandError("; ".join(mistakes[:MOST_MISTAKES]))
+            raise CommandContentError("; ".join(mistakes[:MOST_MISTAKES]))
         await self._store.persist([DeparturesStored(tuple(rows))])
         self._rows = rows
         self._use_rows()

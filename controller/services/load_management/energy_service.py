@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import trio
 
 from controller.access.permissions import Actor
-from controller.commands.site_command import SetPrices
+from controller.commands.site_command import PricePoint, SetPrices
 from controller.config import Config
-from controller.load_management.energy.energy_csv import EnergyFileError, EnergyInputError
+from controller.load_management.energy.energy_csv import (
+    MOST_MISTAKES,
+    EnergyFileError,
+    EnergyInputError,
+    ValueMistakeError,
+)
 from controller.load_management.energy.energy_records import PricesStored
-from controller.load_management.energy.price_series import PriceSeries
-from controller.services.access.command_service import CommandService, SiteCommandError
+from controller.load_management.energy.price_series import PriceSeries, parse_begin
+from controller.services.access.command_service import CommandContentError, CommandService, SiteCommandError
 from controller.services.load_management.departure_service import DepartureService
 from controller.services.load_management.load_management_service import LoadManagementService
 from controller.services.session_ledger.session_ledger_service import SessionLedger
@@ -97,18 +102,32 @@ class EnergyService:
             log.warning("energy file not used file=%s reason=%s remedy=correct the file", file, error)
 
     async def _on_set_prices(self, command: SetPrices, _: Actor) -> object:
-        """Use other prices from now on. Raises SiteCommandError."""
+        """Use other prices from now on. Raises SiteCommandError, CommandContentError."""
+        pairs = _read_points(command.prices)
         try:
             record = self._plans.waits.make_record(
-                [(point.begin.timestamp(), point.price) for point in command.prices],
-                self._load_management.energy.utc(trio.current_time()),
+                pairs, self._load_management.energy.utc(trio.current_time())
             )
         except EnergyInputError as error:
-            raise SiteCommandError(f"prices: {error}") from error
+            kind = SiteCommandError if self._config.prices is None else CommandContentError
+            raise kind(f"prices: {error}") from error
         await self._store.persist([record])
         self._stored_prices = record
         self._plans.restore(record)
         return {"prices": len(record.begins)}
+
+
+def _read_points(points: Sequence[PricePoint]) -> list[tuple[float, float]]:
+    """Return prices as pairs (begin in POSIX s, price). Raises CommandContentError, naming each mistake."""
+    pairs, mistakes = [], []
+    for number, point in enumerate(points, 1):
+        try:
+            pairs.append((parse_begin(point.begin), point.price))
+        except ValueMistakeError as error:
+            mistakes.append(f"price {number}: {error}")
+    if mistakes:
+        raise CommandContentError("; ".join(mistakes[:MOST_MISTAKES]))
+    return pairs
 
 
 def _price_file(config: Config) -> str | None:

@@ -7,7 +7,11 @@ from typing import TypeVar
 
 from controller.services import ServiceError
 from controller.services.access.access_service import LoginRejectedError
-from controller.services.access.command_service import CommandForbiddenError, TargetUnknownError
+from controller.services.access.command_service import (
+    CommandContentError,
+    CommandForbiddenError,
+    TargetUnknownError,
+)
 from controller.web.http_messages import ProblemError
 from drivers.coded_text import text_of
 
@@ -26,5 +30,7 @@ async def await_or_problem(done: Awaitable[ResultT]) -> ResultT:
         raise ProblemError(403, text_of(error)) from error
     except TargetUnknownError as error:
         raise ProblemError(404, text_of(error)) from error
+    except CommandContentError as error:
+        raise ProblemError(422, text_of(error)) from error
     except ServiceError as error:
         raise ProblemError(409, text_of(error)) from error

@@ -41,6 +41,14 @@ def test_command_from_members_is_same() -> None:
         (b'{"command": "station.limit", "station": "CS01", "limit_a": 10}', "duration_s"),
         (b'{"command": "station.limit", "station": "CS01", "limit_a": -1, "duration_s": 1}', "limit_a"),
         (b'{"command": "station.reset", "station": "CS01", "mode": "fierce"}', "mode"),
+        (
+            b'{"command": "energy.departures", "departures": [{"ready_by": "7", "energy_kwh": 20}]}',
+            r"Expected a time like 06:30 - at `\$.departures\[0\].ready_by`",
+        ),
+        (
+            b'{"command": "token.create", "token": "x y", "scopes": ["status:read"]}',
+            r"Expected 1 to 48 letters, digits or . _ @ - that begin with a letter or digit - at `\$.token`",
+        ),
         (b"[]", "object"),
         (b'{"command"', "truncated"),
     ],

@@ -21,6 +21,7 @@ from controller.services.access import access_service
 from controller.services.access.access_service import AccessService, LoginRejectedError, make_roles
 from controller.services.access.audit_log import AuditLog
 from controller.services.access.command_service import (
+    CommandContentError,
     CommandForbiddenError,
     CommandService,
     SiteCommandError,
@@ -265,6 +266,15 @@ async def test_error_of_a_command_keeps_its_template_for_the_page() -> None:
     assert (body["status"], body["detail"]) == (404, "user 'mia' is unknown")
     assert body["coded"] == {"template": "user {user} is unknown", "values": {"user": "'mia'"}}
     assert "coded" not in msgspec.json.decode(ProblemError(404, "plain").response().body)
+
+
+async def test_error_in_content_of_a_command_is_unprocessable() -> None:
+    async def reject() -> None:
+        raise CommandContentError("departure 1: station: is empty")
+
+    with pytest.raises(ProblemError) as raised:
+        await await_or_problem(reject())
+    assert raised.value.status == 422
 
 
 async def test_role_that_a_reload_changes_counts_for_logins_that_are_open(tmp_path: Path) -> None:

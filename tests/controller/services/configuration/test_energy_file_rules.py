@@ -174,6 +174,10 @@ def test_prices_in_another_unit_than_the_threshold_are_a_hint(
             'departures.csv:2: ready_by: "06:30:00" is not a time of day; write it like 06:30',
         ),
         (
+            "CS01,mon,25:61,30",
+            'departures.csv:2: ready_by: "25:61" is not a time of day; write it like 06:30',
+        ),
+        (
             "CS01,mon,7 Uhr,30",
             'departures.csv:2: ready_by: "7 Uhr" is not a time of day; write it like 07:00',
         ),

@@ -23,7 +23,7 @@ from controller.load_management.events import SiteEvent, StationObserved
 from controller.load_management.site_builder import build_site, site_settings
 from controller.model.observations import EvseRef, NeedsSeen, Observation
 from controller.services.access.audit_log import AuditLog
-from controller.services.access.command_service import CommandService, SiteCommandError
+from controller.services.access.command_service import CommandContentError, CommandService, SiteCommandError
 from controller.services.load_management.energy_service import EnergyService
 from controller.services.load_management.load_management_service import LoadManagementService
 from controller.services.session_ledger.session_ledger_service import SessionLedger
@@ -314,7 +314,7 @@ async def test_energy_service_departures_command_names_each_mistake(tmp_path: Pa
         {"station": "CS09", "ready_by": "06:30", "energy_kwh": 12.5},
         {"card": "04AB", "day": "Sonntag", "ready_by": "06:30", "energy_kwh": 12.5},
     ]
-    with pytest.raises(SiteCommandError) as caught:
+    with pytest.raises(CommandContentError) as caught:
         await scene.execute({"command": "energy.departures", "departures": rows})
     assert "departure 1: station: is empty" in str(caught.value)
     assert 'departure 2: station: "CS09" is not configured' in str(caught.value)
@@ -330,7 +330,7 @@ async def test_energy_service_departures_command_names_those_without_effect(tmp_
         {"station": "CS01", "day": "9999-12-31", "ready_by": "24:00", "energy_kwh": 12.5},
         {"priority_class": "wip", "ready_by": "06:30", "energy_kwh": 12.5},
     ]
-    with pytest.raises(SiteCommandError) as caught:
+    with pytest.raises(CommandContentError) as caught:
         await scene.execute({"command": "energy.departures", "departures": rows})
     past = "past by its ready_by; leave it out, or write a date to come or a day of the week"
     assert str(caught.value).split("; departure") == [
@@ -365,7 +365,7 @@ async def test_energy_service_prices_of_another_time_are_an_error(
     tmp_path: Path, begin: str, mistake: str
 ) -> None:
     scene = WiredEnergyService(tmp_path)
-    with pytest.raises(SiteCommandError) as caught:
+    with pytest.raises(CommandContentError) as caught:
         await scene.execute({"command": "energy.prices", "prices": [{"begin": begin, "price": 0.3}]})
     assert str(caught.value) == f"prices: {mistake}; write the prices of today and tomorrow"
     assert scene.store.load(PricesStored) == []
@@ -373,10 +373,27 @@ async def test_energy_service_prices_of_another_time_are_an_error(
 
 async def test_energy_service_prices_without_their_table_are_an_error(tmp_path: Path) -> None:
     scene = WiredEnergyService(tmp_path, SITE.replace('[prices]\nfile = "prices.csv"', ""))
-    with pytest.raises(SiteCommandError, match=r"prices: has no effect: .* no \[prices\]; add the table"):
+    with pytest.raises(
+        SiteCommandError, match=r"prices: has no effect: .* no \[prices\]; add the table"
+    ) as e:
         await scene.execute(
             {"command": "energy.prices", "prices": [{"begin": "2026-11-18T12:00:00Z", "price": 0.3}]}
         )
+    assert not isinstance(e.value, CommandContentError)
+
+
+async def test_energy_service_prices_begin_as_in_csv_files(tmp_path: Path) -> None:
+    scene = WiredEnergyService(tmp_path)
+    begins = ("2026-11-18T13:00+01:00", "2026-11-18T13:00Z", "2026-11-18 14:00:00+00:00")
+    prices = [{"begin": begin, "price": 0.1 * number} for number, begin in enumerate(begins)]
+    assert await scene.execute({"command": "energy.prices", "prices": prices}) == {"prices": 3}
+    wrong = [{"begin": begin, "price": 0.1} for begin in (begins[0], "2026-11-18T13:00", "18.11.2026 13:00")]
+    with pytest.raises(CommandContentError) as caught:
+        await scene.execute({"command": "energy.prices", "prices": wrong})
+    assert str(caught.value) == (
+        "price 2: begin: 2026-11-18T13:00 has no time zone; add it, like +01:00 or Z; price 3: begin: "
+        '"18.11.2026 13:00" is not a time; write it with its zone, like 2026-11-18T13:00+01:00'
+    )
 
 
 async def test_energy_service_reload_changes_goal_of_running_session(tmp_path: Path) -> None:
