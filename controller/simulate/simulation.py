@@ -84,6 +84,7 @@ class _Simulation:
         self._voltage_v, self._tick_s = settings.voltage_v, settings.tick_s
         self._clock = DayClock(date, settings.energy.zone)
         self._loads = day.loads
+        self._battery = settings.energy.battery
         self._control = SiteControl(self._site, settings, 0.0)
         self._control.energy.set_clock(self._clock.begin_utc, 0.0)
         if prices is not None:
@@ -169,6 +170,8 @@ class _Simulation:
         building = self._building(self._now)
         flows = self._sum_up(self._own_loads(self._now), with_cars=True)
         minute = self._minute()
+        if self._battery is not None:
+            self._show(self._battery.meter, ZERO, 0.0)
         for record in self._record.circuits:
             circuit, amps = record.circuit, flows[record.circuit.id]
             watts = sum(amps) * self._voltage_v
@@ -179,16 +182,18 @@ class _Simulation:
                 shown_a = building[circuit.id] if circuit.measures_building else amps
                 shown_w = sum(shown_a) * self._voltage_v
                 self._registers_wh[circuit.id] += max(0.0, shown_w) * STEP_S / 3600
-                reading = Reading(
-                    time=self._now,
-                    current_a=shown_a,
-                    voltage_v=(self._voltage_v,) * 3,
-                    power_total_w=shown_w,
-                    energy_import_wh=self._registers_wh[circuit.id],
-                )
-                self._handle(
-                    MeterUpdated(MeterState(meter=circuit.meter, quality=Quality.GOOD, reading=reading))
-                )
+                self._show(circuit.meter, shown_a, shown_w, self._registers_wh[circuit.id])
+
+    def _show(self, meter: str, amps: PhaseAmps, watts: float, import_wh: float | None = None) -> None:
+        """Let a meter be read."""
+        reading = Reading(
+            time=self._now,
+            current_a=amps,
+            voltage_v=(self._voltage_v,) * 3,
+            power_total_w=watts,
+            energy_import_wh=import_wh,
+        )
+        self._handle(MeterUpdated(MeterState(meter=meter, quality=Quality.GOOD, reading=reading)))
 
     def _sum_up(self, loads: Mapping[str, PhaseAmps], *, with_cars: bool = False) -> dict[str, PhaseAmps]:
         """Return the A per phase through each circuit: its own load, all below it, and the cars."""

@@ -322,6 +322,34 @@ def test_simulate_meter_and_reports_show_what_is_declared(declared: tuple[str, s
     assert record.circuits[0].over_s == 0.0
 
 
+SUNNY_BATTERY = """
+[[station.evse]]
+id = 1
+mode = "surplus"
+[battery]
+meter = "b"
+[[meter]]
+id = "b"
+driver = "sunspec"
+transport = "tcp"
+host = "192.0.2.3"
+"""
+SUNNY_DAY = """time,what,where,l1_a,l2_a,l3_a,kwh,phases,max_a
+00:00,load,grid,5,5,5,,,
+10:00,load,grid,-12,-12,-12,,,
+12:00,load,grid,5,5,5,,,
+08:00,plug,C,,,,50,3,32
+"""
+
+
+def test_simulate_car_in_surplus_mode_charges_beside_battery() -> None:
+    config, mistakes, _ = check_config(CONFIG + SUNNY_BATTERY, "site.toml")
+    assert config is not None, mistakes
+    record = simulate(config, read_day(SUNNY_DAY, "day.csv", build_site(config)))
+    assert a(record, "C", "11:00") == pytest.approx(12.0, abs=0.5)
+    assert a(record, "C", "09:00") == a(record, "C", "13:00") == 0.0
+
+
 FILES = '\n[prices]\nfile = "{prices}"\n'
 PRICES = "begin,price\n" + "".join(
     f"2026-11-27T{hour:02}:00+01:00,{0.1 if hour == 10 else 0.4}\n" for hour in range(24)
