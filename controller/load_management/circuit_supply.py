@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from controller.load_management.allocation.constraints import AdmissionRooms, DimmedGroup, JointConstraint
-from controller.load_management.allocation.headroom import Headroom
+from controller.load_management.allocation.headroom import FixedLeads, Headroom
 from controller.load_management.energy.energy_planner import CircuitBase
 from controller.load_management.events import CarRoom
 from controller.load_management.evse.evse_controller import EvseController
@@ -118,7 +118,9 @@ class CircuitSupply:
                 found[circuit.id] = bound_a
         return found
 
-    def joint(self, site: SiteTree, base: SiteBase, room: Headroom) -> dict[str, JointConstraint]:
+    def joint(
+        self, site: SiteTree, base: SiteBase, room: Headroom, leads: FixedLeads
+    ) -> dict[str, JointConstraint]:
         """Return what bounds phases together, where something does."""
         sums = room.sums()
         dimmed = {site.circuits[0].id: room.dimmed()}
@@ -129,6 +131,7 @@ class CircuitSupply:
                 unbalance_a=c.unbalance_a,
                 base_a=base.leading[c.id],
                 low_a=base.low[c.id],
+                leads_a=leads.of_circuit(c.id),
                 dimmed=dimmed.get(c.id),
             )
             for c in site.circuits

@@ -16,7 +16,13 @@ from typing import NamedTuple
 import msgspec
 
 from controller.load_management.allocation.allocator import Allocation, Allocator, Demand
-from controller.load_management.allocation.headroom import NO_BOOKING, Booking, Bookings, Headroom
+from controller.load_management.allocation.headroom import (
+    NO_BOOKING,
+    Booking,
+    Bookings,
+    FixedLeads,
+    Headroom,
+)
 from controller.load_management.allocation.phase_count_choice import consider, consider_alone
 from controller.load_management.allocation.rotation import REST_S, STOPS_S, Rotation
 from controller.load_management.allocation.surplus import Surplus, share_surplus
@@ -134,6 +140,8 @@ class SharePlanner:
         self._others: dict[EvseRef, Allocation] = {}
         """Results of the last pass that are not the allocator's."""
         self._guaranteed: dict[EvseRef, Demand] = {}
+        self._leads = FixedLeads(part.site)
+        """Leads by EVSEs that do not take part in the sharing, and by draws beyond the offers."""
         self._may_lead: dict[EvseRef, None] = {}
         """EVSEs below a limited unbalance whose cars may draw on one phase alone."""
         self._leading: EvseRef | None = None
@@ -302,6 +310,8 @@ class SharePlanner:
             each.booking.book_overdraw(room, now, is_dimmed=is_dimmed)
             if number % 100 == 0:
                 yield 100 * COST_OFFER
+        if self._site.unbalance_a:
+            yield from self._find_leads(now)
         dc = [each for each in self._dc if each.evse.ref not in self._reserved]
         self._supply.find_reserves(dc, room, now)
         self._supply.book_reserves(room)
@@ -328,6 +338,16 @@ class SharePlanner:
             yield from self._deny_fallbacks(room, now)
         self._to_note |= dict.fromkeys(self._others)
         self._note_others()
+
+    def _find_leads(self, now: float) -> Iterator[int]:
+        """Find the leads by EVSEs that cannot be commanded, and by draws beyond the offers."""
+        self._leads = FixedLeads(self._site)
+        for number, each in enumerate(self._reserved.values(), 1):
+            each.booking.add_lead(self._leads, now)
+            if number % 100 == 0:
+                yield 100 * COST_OFFER
+        for each in self._overdrawn.values():
+            each.booking.add_overdraw_lead(self._leads)
 
     def _set_turn_energies(self) -> None:
         """Set the places of EVSEs that take turns by energy."""
@@ -398,7 +418,7 @@ class SharePlanner:
         held: list[EvseRef] = []
         while True:
             yield from self._site.scan_costs
-            joint = self._supply.joint(self._site, base, room)
+            joint = self._supply.joint(self._site, base, room, self._leads)
             admission = self._supply.admission(self._site, room, base, now)
             yield from self._allocator.steps(room.rooms(), joint, admission)
             given = self._allocator.allocations
@@ -410,6 +430,7 @@ class SharePlanner:
             for each in stuck:
                 ref = each.evse.ref
                 each.booking.book(room, now)
+                each.booking.add_lead(self._leads, now)
                 self._others[ref] = Allocation(ref, each.evse.min_a, NO_PAUSE)
                 self._allocator.set_demand(ref, None)
                 held.append(ref)
@@ -462,7 +483,7 @@ class SharePlanner:
         switching = [each for ref, each in self._switching.items() if ref not in self._in_surplus_mode]
         if not switching:
             return
-        rooms, joint = room.rooms(), self._supply.joint(self._site, base, room)
+        rooms, joint = room.rooms(), self._supply.joint(self._site, base, room, self._leads)
         admission = self._supply.admission(self._site, room, base, now)
         given = self._allocator.allocations | {
             ref: held for ref, held in self._others.items() if ref in self._never_pausing
@@ -485,7 +506,7 @@ class SharePlanner:
         left.book_all(self._shares)
         shared_a = self._shares.booked_a(self._site.circuits[0].id)[3] - self._unused_a(now)
         surplus_a = self._model.energy.surplus_a(self._model.metering.surplus_a(now), now) - shared_a
-        rooms, joint = left.rooms(), self._supply.joint(self._site, base, left)
+        rooms, joint = left.rooms(), self._supply.joint(self._site, base, left, self._leads_of_others())
         controllers = list(self._in_surplus_mode.values())
         demands = [self._surplus_demand(each) for each in controllers]
 
@@ -497,6 +518,18 @@ class SharePlanner:
             self._fits_surplus = self._find_fitting(demands, share, now)
         narrowing = {each.evse.ref for each in controllers if each.model.switch.narrows}
         self._others |= self._surplus.share(self._site, demands, rooms, joint, surplus_a, now, narrowing)
+
+    def _leads_of_others(self) -> FixedLeads:
+        """Return the leads of all that do not wait for surplus."""
+        leads = self._leads.copy()
+        for demand in self._asked() if self._site.unbalance_a else ():
+            share = self._allocator.allocations.get(demand.ref)
+            if share is not None and share.limit_a > 0:
+                help_a = share.limit_a if demand.help_a is None else demand.help_a
+                circuit = self._site.evse_by_ref[demand.ref].circuit
+                sure_phases = demand.sure_phases or demand.phases
+                leads.add(circuit, demand.phases, sure_phases, share.limit_a, help_a)
+        return leads
 
     def _surplus_demand(self, each: EvseController) -> Demand:
         ref = each.evse.ref

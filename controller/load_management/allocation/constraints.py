@@ -47,6 +47,10 @@ UNNAMED = Statement(code=StatementCode.NOT_PLANNED)
 """Statement of a row before its room is set."""
 PAIRS = list(permutations(range(3), 2))
 """A phase that may lead, and the one that it is held against."""
+OPPOSITE = [PAIRS.index((low, high)) for high, low in PAIRS]
+PairAmps = Sequence[float]
+"""A for each of `PAIRS`."""
+NO_LEADS: PairAmps = (0.0,) * len(PAIRS)
 
 
 class DimmedGroup(msgspec.Struct, frozen=True):
@@ -62,8 +66,8 @@ class JointConstraint(msgspec.Struct, frozen=True, kw_only=True):
 
     `sum_a`: room of the EVSEs below, all phases added up; `sum_why` states that it is used up (None: by
     power). `unbalance_a`: the most that a phase may carry more than another, with at most `base_a` besides
-    the EVSEs on each and at least `low_a` (None: the same; feed-in is negative). `dimmed`: what bounds
-    those of them that are controllable.
+    the EVSEs on each and at least `low_a` (None: the same; feed-in is negative), and `leads_a` by EVSEs that
+    the room is not shared among. `dimmed`: what bounds those of them that are controllable.
     """
 
     sum_a: float | None = None
@@ -71,6 +75,7 @@ class JointConstraint(msgspec.Struct, frozen=True, kw_only=True):
     unbalance_a: float | None = None
     base_a: PhaseAmps = ZERO
     low_a: PhaseAmps | None = None
+    leads_a: PairAmps = NO_LEADS
     dimmed: DimmedGroup | None = None
 
 
@@ -430,7 +435,6 @@ FULL_ALIKE = 5
 """Difference (tenths) up to which two phases of a circuit are full alike."""
 ROUNDS = 4
 """Number of rounds after which the shares are near enough; each costs a pass of the allocator."""
-OPPOSITE = [PAIRS.index((low, high)) for high, low in PAIRS]
 
 
 class PhaseLeads:
@@ -438,19 +442,19 @@ class PhaseLeads:
 
     def __init__(self, joint: Mapping[str, JointConstraint]) -> None:
         self._allowed = {
-            circuit: [self._allowed_tenths(bound, high, low) for high, low in PAIRS]
+            circuit: [self._allowed_tenths(bound, pair) for pair in range(len(PAIRS))]
             for circuit, bound in joint.items()
             if bound.unbalance_a is not None
         }
         self.rooms = {circuit: [NO_BOUND] * len(PAIRS) for circuit in self._allowed}
 
     @staticmethod
-    def _allowed_tenths(bound: JointConstraint, high: int, low: int) -> int:
-        """Return the lead that the base load leaves: its highest here, its lowest there."""
+    def _allowed_tenths(bound: JointConstraint, pair: int) -> int:
+        """Return the lead that base load and other EVSEs leave: its highest here, its lowest there."""
+        high, low = PAIRS[pair]
         low_a = bound.base_a if bound.low_a is None else bound.low_a
-        return tenths_down(
-            (bound.unbalance_a or 0.0) - bound.base_a[high] + min(low_a[low], bound.base_a[low])
-        )
+        base_a = bound.base_a[high] - min(low_a[low], bound.base_a[low])
+        return tenths_down((bound.unbalance_a or 0.0) - base_a - bound.leads_a[pair])
 
     def tighten(self, loads: LeadLoads) -> bool:
         """Lower the bounds for what was shared; return True if a lead is too great."""

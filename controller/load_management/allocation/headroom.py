@@ -9,7 +9,14 @@ from operator import add, sub
 
 from msgspec.structs import replace
 
-from controller.load_management.allocation.constraints import DimmedGroup
+from controller.load_management.allocation.constraints import (
+    NO_LEADS,
+    OPPOSITE,
+    PAIRS,
+    DimmedGroup,
+    PairAmps,
+    leading,
+)
 from controller.load_management.site_tree import COLUMNS, EvseNode, PhaseAmps, PhaseFlags, SiteTree
 from controller.model.observations import EvseRef
 
@@ -210,6 +217,37 @@ class Headroom:
             return {}
         places = self._site.places_up
         return {circuit: self._row[COLUMNS * places[circuit][0] + 3] for circuit in self._with_sums}
+
+
+class FixedLeads:
+    """Leads of phases that EVSEs make whose current is not shared now, where unbalance is limited."""
+
+    def __init__(self, site: SiteTree) -> None:
+        self._site = site
+        self._leads_a: dict[str, list[float]] = {}
+
+    def copy(self) -> FixedLeads:
+        """Return a copy with the same leads."""
+        found = FixedLeads(self._site)
+        found._leads_a = {circuit: list(amps) for circuit, amps in self._leads_a.items()}
+        return found
+
+    def add(self, circuit: str, phases: PhaseFlags, sure: PhaseFlags, amps: float, help_a: float) -> None:
+        """Add what an EVSE on a circuit may draw on each of these phases (A).
+
+        `sure`: those of them on which it draws in any case; `help_a`: what other phases may exceed by it (A).
+        """
+        for each in self._site.path(circuit):
+            if each.unbalance_a is None:
+                continue
+            leads_a = self._leads_a.setdefault(each.id, [0.0] * len(PAIRS))
+            for pair in leading(phases, sure):
+                leads_a[pair] += amps
+                leads_a[OPPOSITE[pair]] -= min(amps, help_a)
+
+    def of_circuit(self, circuit: str) -> PairAmps:
+        """Return the lead of each pair on a circuit (A), less what the lower phase helps."""
+        return self._leads_a.get(circuit, NO_LEADS)
 
 
 def _phases(row: list[float]) -> Iterator[PhaseAmps]:

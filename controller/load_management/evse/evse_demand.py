@@ -6,7 +6,7 @@ import math
 from operator import itemgetter
 
 from controller.load_management.allocation.allocator import ALL_IT_CAN_TAKE, Demand
-from controller.load_management.allocation.headroom import Booking, Headroom
+from controller.load_management.allocation.headroom import Booking, FixedLeads, Headroom
 from controller.load_management.allocation.rotation import Turn
 from controller.load_management.events import NO_PLAN, EvseOverridden, EvsePlan, EvseUse
 from controller.load_management.evse.consumption import OfferCredit
@@ -99,6 +99,20 @@ class EvseBooking:
             return (phases, booked_a), 0.0
         expected_a = max(standing.offered_a, model.draw.defiant_a)
         return (phases, booked_a), min(booked_a, max(0.0, booked_a - expected_a))
+
+    def add_lead(self, leads: FixedLeads, now: float) -> None:
+        """Add the most that its car may be taking now, where it charges without having a share."""
+        model = self._model
+        if model.is_charging:
+            phases, booked_a = self.current(now)
+            drawn_a = min(booked_a, max(model.need_a(now), model.draw.defiant_a))
+            help_a = _least_on(phases, self.helping(now))
+            leads.add(model.evse.circuit, phases, model.sure_phases, drawn_a, help_a)
+
+    def add_overdraw_lead(self, leads: FixedLeads) -> None:
+        """Add its draw beyond its offer, which is part of no share."""
+        model = self._model
+        leads.add(model.evse.circuit, model.phases, model.sure_phases, model.draw.overdraw_a, 0.0)
 
     def book(self, headroom: Headroom, now: float) -> None:
         """Book the most that it may be taking now."""
@@ -319,10 +333,9 @@ class EvseDemand:
         phases = self.phases_to_come
         help_a = sure_phases = None
         if unbalance_a is not None and not model.phases_known and not model.switch.changing:
-            wired = evse.phases[: model.least_phases]
-            help_a, sure_phases = 0.0, (0 in wired, 1 in wired, 2 in wired)
+            help_a, sure_phases = 0.0, model.sure_phases
         elif helping is not None:
-            help_a = min((amps for amps, flag in zip(helping, phases, strict=True) if flag), default=0.0)
+            help_a = _least_on(phases, helping)
         needs_a, why = self._need.needs_a, self._need.why
         if self.plan.needs_a > needs_a:
             needs_a, why = self.plan.needs_a, self.plan.need_why
@@ -387,3 +400,8 @@ class EvseDemand:
         is_other = plan != self.plan
         self.plan = plan
         return is_other
+
+
+def _least_on(phases: PhaseFlags, amps: PhaseAmps) -> float:
+    """Return the least current (A) on one of these phases; 0 without a phase."""
+    return min((each for each, flag in zip(amps, phases, strict=True) if flag), default=0.0)

@@ -155,6 +155,14 @@ class EvseModel:
         return sum(self.phases) if self.phases_known else self._phases.least
 
     @property
+    def sure_phases(self) -> PhaseFlags:
+        """Return those of its phases on which its car draws in any case, if it does at all."""
+        if self.phases_known:
+            return self.phases
+        wired = self.evse.phases[: self.least_phases]
+        return (0 in wired, 1 in wired, 2 in wired)
+
+    @property
     def phases_known(self) -> bool:
         """Return True if `phases` comes from reports, and is not just the worst case."""
         return self.evse.is_dc or self._phases.known

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -282,3 +283,38 @@ def test_unbalance_that_grows_by_little_is_cut_at_once(jump_a: float) -> None:
 def _stops(station: StationModel) -> int:
     limits = [limit_a for _, limit_a in station.leases]
     return sum(after == 0 < before for before, after in pairwise(limits))
+
+
+@pytest.mark.parametrize(("taken_a", "left_a"), [(32.0, 0.0), (12.0, 6.0)])
+def test_cars_on_surplus_count_the_leads_of_the_others(taken_a: float, left_a: float) -> None:
+    # 20 A may lead: what A is offered of them on L1 (2 A beyond its draw) is not there for B.
+    grid = make_grid(63.0, unbalance_a=20.0, generation_a=40.0)
+    stations = [
+        make_station("A", phases=(0,), car=CarModel(taken_a, (0,))),
+        make_station("B", phases=(0,), car=CarModel(32.0, (0,)), surplus=True),
+        make_station("C", phases=(1,), car=CarModel(16.0, (0,)), surplus=True),
+    ]
+    site = SiteHarness((grid,), stations, lambda _now: (-20.0, -20.0, -20.0))
+    site.connect()
+    site.wait(1200)
+    assert max(_gap(amps) for amps in site.flowed[60:]) <= 20.1
+    drawn_a = [site.station(name).draw_a for name in "ABC"]
+    assert drawn_a == pytest.approx([min(20.0, taken_a), left_a, 16.0], abs=0.3)
+
+
+def test_car_at_station_without_connection_leaves_its_lead_to_nobody() -> None:
+    # A falls back to 16 A once its lease ends: 4 A of the lead are left, less than the minimum of B.
+    stations = [
+        make_station("A", phases=(0,), car=CarModel(32.0, (0,))),
+        make_station("B", phases=(0,), car=CarModel(32.0, (0,))),
+        make_station("C", car=CarModel(32.0)),
+    ]
+    stations[0].evse = msgspec.structs.replace(stations[0].evse, fallback_a=16.0)
+    site = SiteHarness((make_grid(100.0, unbalance_a=20.0),), stations)
+    site.connect()
+    site.wait(600)
+    assert [site.station(name).draw_a for name in "ABC"] == pytest.approx([10.0, 10.0, 32.0], abs=0.2)
+    site.disconnect("A")
+    site.wait(900)
+    assert max(_gap(amps) for amps in site.flowed[-900:]) <= 20.1
+    assert [site.station(name).draw_a for name in "ABC"] == pytest.approx([16.0, 0.0, 32.0], abs=0.2)
