@@ -52,7 +52,8 @@ class CircuitSupply:
         dimming.set_voltage(self._model.metering.highest_v(self._model.site.circuits[0]), now)
         if not dimming.bounds_all:
             return None
-        generated_a = self._model.metering.surplus_a(now, is_sure=True)
+        fed_in_a = self._model.metering.fed_in_a(now, is_sure=True)
+        generated_a = self._model.energy.surplus_a(fed_in_a, now)
         return dimming.find_bound(max(0.0, generated_a - self._others_draw(now)))
 
     def supply(self, circuit: CircuitNode, base_a: PhaseAmps, now: float) -> PhaseAmps:
@@ -78,9 +79,13 @@ class CircuitSupply:
         margin_a = self._model.metering.margin_a(circuit)
         if margin_a >= NOISE_A:
             base_a = _without_noise(base_a)
-        is_root = circuit.id == self._model.site.circuits[0].id
-        first, second, third = self._model.energy.hidden_a if is_root else ZERO
+        first, second, third = self._hidden_a(circuit)
         return (base_a[0] + margin_a + first, base_a[1] + margin_a + second, base_a[2] + margin_a + third)
+
+    def _hidden_a(self, circuit: CircuitNode) -> PhaseAmps:
+        """Return what a battery delivers at a circuit and no car may count on (A per phase)."""
+        is_root = circuit.id == self._model.site.circuits[0].id
+        return self._model.energy.hidden_a if is_root else ZERO
 
     def _find_starting(self, circuit: CircuitNode, now: float) -> StartingCars:
         """Return what the EVSEs below a circuit need whose meter has shown no current yet."""
@@ -113,7 +118,7 @@ class CircuitSupply:
             volts = self._model.metering.highest_v(circuit)
             room_a = None
             if limit_w is not None:
-                room_a = limit_w / volts - sum(base[circuit.id]) - 3 * self._model.metering.margin_a(circuit)
+                room_a = limit_w / volts - sum(self._others_a(circuit, base[circuit.id]))
             if (bound_a := peaks.bound_sum(circuit.id, room_a, volts)) is not None:
                 found[circuit.id] = bound_a
         return found
@@ -273,7 +278,9 @@ class CircuitSupply:
         found: dict[str, CarRoom] = {}
         for circuit in self._model.site.circuits:
             base_a = base.assumed[circuit.id]
-            base_w = self._model.metering.power_w(circuit, base_a)
+            base_w = sum(
+                self._model.metering.power_w(circuit, amps) for amps in (base_a, self._hidden_a(circuit))
+            )
             first, second, third = self._left_a(circuit, circuit.limit_a, base_a)
             volts = self._model.metering.voltage_v(circuit.id)
             found[circuit.id] = CarRoom(

@@ -505,7 +505,7 @@ class SharePlanner:
         left = room.copy()
         left.book_all(self._shares)
         shared_a = self._shares.booked_a(self._site.circuits[0].id)[3] - self._unused_a(now)
-        surplus_a = self._model.energy.surplus_a(self._model.metering.surplus_a(now), now) - shared_a
+        surplus_a = self._model.energy.surplus_a(self._model.metering.fed_in_a(now), now) - shared_a
         rooms, joint = left.rooms(), self._supply.joint(self._site, base, left, self._leads_of_others())
         controllers = list(self._in_surplus_mode.values())
         demands = [self._surplus_demand(each) for each in controllers]

@@ -159,8 +159,8 @@ class EnergyPlanner:
         return self._battery.flow_a(now), self._battery.hidden_a(now)
 
     def surplus_a(self, fed_in_a: float, now: float) -> float:
-        """Return the surplus for cars of what the site feeds in (A, all phases)."""
-        return fed_in_a if self._battery is None else self._battery.surplus_a(fed_in_a, now)
+        """Return the surplus for cars of what the site feeds in (A, all phases; negative: it draws)."""
+        return max(0.0, fed_in_a) if self._battery is None else self._battery.surplus_a(fed_in_a, now)
 
     def view(self, now: float) -> EnergyView:
         """Return the state for people."""

@@ -79,10 +79,11 @@ class SiteBattery:
     def surplus_a(self, fed_in_a: float, now: float) -> float:
         """Return the surplus for cars (A, all phases) of what the site feeds in: less what it delivers.
 
-        While its meter is not good there is none, unless cars may be charged from it.
+        A negative `fed_in_a` is a draw: a part of it may be what charges the battery. While its meter is not
+        good there is no surplus, unless cars may be charged from it.
         """
         if self._settings.use_battery:
-            return fed_in_a
+            return max(0.0, fed_in_a)
         if not self.is_known(now) or self._flow_a is None:
             return 0.0
         flow_a = sum(self._flow_a)

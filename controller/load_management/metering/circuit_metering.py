@@ -347,23 +347,24 @@ class CircuitMetering:
             return 0.0
         return max(found.measured) - min(found.measured)
 
-    def surplus_a(self, now: float, *, is_sure: bool = False) -> float:
+    def fed_in_a(self, now: float, *, is_sure: bool = False) -> float:
         """Return the feed-in besides our EVSEs, all phases added up (A of active power); 0 if unknown.
 
-        Where the meter shows active power, that is what counts: reactive current is no surplus. `is_sure`:
-        a draw that no report shows is none there, and not as likely as beside the base load.
+        It is negative while the site draws. Where the meter shows active power, that is what counts: reactive
+        current is no feed-in. `is_sure`: a draw that no report shows is none there, and not as likely as
+        beside the base load.
         """
         grid = self._site.circuits[0]
         found = self._metered.get(grid.id)
         if found is None or not found.is_good(now):
             return 0.0
-        surplus_a = -sum(found.load.signed(now))
+        fed_in_a = -sum(found.load.signed(now))
         active_a = self._active_a(found)
         if active_a is not None:
             drawn_a = self.totals.below(grid.id).low if is_sure else found.load.drawn_a
             own_a = 0.0 if found.circuit.measures_building else sum(drawn_a)
-            surplus_a = min(surplus_a, own_a - active_a) if surplus_a > 0 else surplus_a
-        return max(0.0, surplus_a)
+            fed_in_a = min(fed_in_a, own_a - active_a) if fed_in_a > 0 else fed_in_a
+        return fed_in_a
 
     def _active_a(self, metered: MeteredCircuit) -> float | None:
         """Return the active power of all phases (A at the site's voltage); None if it is not shown."""

@@ -22,7 +22,7 @@ from controller.load_management.energy.energy_settings import (
 )
 from controller.load_management.energy.price_series import make_series
 from controller.load_management.energy.week_schedule import WeekSpan
-from controller.load_management.events import GroupLimit, MeterUpdated, QuirkSelected
+from controller.load_management.events import GroupLimit, MeterUpdated, QuirkSelected, SiteDimmed
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef, EvseState, NeedsSeen, StateSeen
@@ -637,6 +637,42 @@ def test_energy_scenes_surplus_car_comes_before_battery_only_if_chosen(
     with_battery(site, lambda now: max(0.0, 10.0 - site.station("A").draw_a))
     site.wait(1200)
     assert site.evse_view("A").offered_a == pytest.approx(expected_a, abs=1.5)
+
+
+@pytest.mark.parametrize(("building_a", "expected_a"), [(2.0, 0.0), (-5.0, 0.0), (-8.0, 8.0)])
+def test_battery_charged_from_the_grid_is_no_surplus(building_a: float, expected_a: float) -> None:
+    # It takes 8 A. What the site would feed in without it and the car is the surplus: building_a negated.
+    battery = BatterySettings(meter="battery", cars_first=True)
+    site = make_energy_site(
+        [make_station("A", car=CarModel(), surplus=True)], lambda _now: (building_a,) * 3, battery=battery
+    )
+    with_battery(site, lambda now: 8.0)
+    site.wait(1200)
+    assert site.evse_view("A").offered_a == pytest.approx(expected_a, abs=0.2)
+
+
+def test_battery_discharge_is_no_generation_for_dimmed_cars() -> None:
+    # 4.2 kW are 6 A on three phases; the building takes 5 A of the 20 A that the battery delivers.
+    station = make_station("A", car=CarModel(), controllable=True)
+    site = make_energy_site([station], lambda _now: (5.0,) * 3, battery=BatterySettings(meter="battery"))
+    with_battery(site, lambda now: -20.0)
+    site.handle(SiteDimmed(total_w=4200.0))
+    site.wait(900)
+    assert station.draw_a == 6.0
+
+
+def test_battery_discharge_adds_no_headroom_below_power_limit() -> None:
+    # The battery delivers what the building takes, until it is empty.
+    grid = make_grid(63.0, base_load_a=20.0, limit_w=3 * V * 30.0)
+    energy = settings(battery=BatterySettings(meter="battery"))
+    site = SiteHarness((grid,), cars("A", "B"), lambda _now: (14.5,) * 3, energy, utc=NOON)
+    with_battery(site, lambda now: -14.5 if now < 1200 else 0.0)
+    site.connect()
+    site.wait(1150)
+    drawn_a = [site.station(name).draw_a for name in "AB"]
+    assert sum(drawn_a) == pytest.approx(30.0 - 1.0 - 14.5, abs=0.2)
+    site.wait(300)
+    assert max(sum(amps) for amps in site.flowed) <= 90.0
 
 
 def test_battery_discharge_adds_no_headroom_for_cars() -> None:
