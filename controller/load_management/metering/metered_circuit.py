@@ -262,15 +262,16 @@ class MeteredCircuit:
             self._unproven = None
             self._hidden.clear()
             return False
-        loads = self._loads
-        self._hidden.on_reading(
-            unproven,
-            draw,
-            highest_of([load.remembered() for load in loads]),
-            highest_of([load.worst() for load in loads]),
-            max(abs(a) + abs(flow_a) for a, flow_a in zip(amps, self.battery_a, strict=True)),
-            now,
-        )
+        if not self.circuit.measures_building:  # no draw of a car hides a part of what that shows
+            loads = self._loads
+            self._hidden.on_reading(
+                unproven,
+                draw,
+                highest_of([load.remembered() for load in loads]),
+                highest_of([load.worst() for load in loads]),
+                max(abs(a) + abs(flow_a) for a, flow_a in zip(amps, self.battery_a, strict=True)),
+                now,
+            )
         first, second, third = (
             self._as_load(a, phase, draw) if flag else a
             for phase, (a, flag) in enumerate(zip(amps, unproven, strict=True))

@@ -528,6 +528,19 @@ def test_feed_in_of_building_meter_is_load_unless_declared() -> None:
         assert draws == pytest.approx([share_a] * 2, abs=0.35)
 
 
+def test_building_meter_gives_cars_the_room_of_a_load_that_ends() -> None:
+    # Two cars share 62 A less 20 A of the building, and 62 A less 2 A once it has gone down beside them.
+    cars = [CarModel(), CarModel()]
+    site = make_site(
+        before_the_cars, lambda now: (20.0 if now < 600 else 2.0,) * 3, cars, 63.0, measures_building=True
+    )
+    connect_cars(site, cars)
+    assert [site.station(name).draw_a for name in ("C0", "C1")] == pytest.approx([21.0] * 2, abs=0.2)
+    site.wait(900)
+    assert [site.station(name).draw_a for name in ("C0", "C1")] == pytest.approx([30.0] * 2, abs=0.2)
+    assert site.seconds_over("grid", 63.0) == 0
+
+
 def from_then_on(at: float, fault: Shown) -> Shown:
     """Return a right meter that fails at this time (s)."""
     return lambda site, reading: fault(site, reading) if reading.time >= at else reading
