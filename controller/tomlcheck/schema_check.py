@@ -170,6 +170,12 @@ class SchemaCheck:
             self.replaced.add(path)
             return False
         what, remedy, is_meant = _describe_misfit(hint, value, self._values_of(path))
+        key = str(path[-1])
+        if choices(hint) and not is_meant and (tables := _tables_with_value(key, value, self._root)):
+            wrong = describe_value(value)
+            remedy = coded(
+                "{remedy}; {value} is for {tables}", remedy=remedy, value=wrong, tables=join_or(tables)
+            )
         place = ".".join(part for part in path if isinstance(part, str))
         self._add(path, what, remedy if is_meant else self._value_remedies.get(place, remedy))
         self.replaced.add(path)
@@ -354,6 +360,12 @@ def _tables(kind: type[msgspec.Struct], place: tuple[str, ...]) -> Mapping[str, 
 def _tables_with_key(key: str, kind: type[msgspec.Struct], place: tuple[str, ...]) -> list[str]:
     """Return the headers of the tables below one that have a key."""
     return [header for header, struct in _tables(kind, place).items() if key in _type_hints(struct)]
+
+
+def _tables_with_value(key: str, value: object, root: type[msgspec.Struct]) -> list[str]:
+    """Return the headers of the tables in which a key may have this value."""
+    kinds = ((header, _type_hints(struct).get(key)) for header, struct in _tables(root, ()).items())
+    return [header for header, hint in kinds if hint is not None and value in choices(hint)]
 
 
 def _table_name(kind: type[msgspec.Struct], root: type[msgspec.Struct]) -> tuple[str, ...]:

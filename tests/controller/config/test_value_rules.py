@@ -172,6 +172,12 @@ ERRORS = [
         'owner = "cpo"\nmax_a = 32',
         'station "CS01" max_a: is not a known key; write it below [[',
     ),
+    (
+        'owner = "cpo"',
+        'owner = "cpo"\nmode = "surplus"',
+        'station "CS01" mode: cannot be "surplus"; write one of standard, overlay; "surplus" is for '
+        "[[station_defaults.evse]], [[station.evse]] or [[calendar]]",
+    ),
     ("max_a = 32", 'max_a = 32\nowner = "cpo"', "it is a key of [station_defaults] or [[station]]"),
     (
         "[web]",
