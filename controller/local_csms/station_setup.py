@@ -144,6 +144,13 @@ class StationSetup:
 
     # -- settings -------------------------------------------------------------------------------------
 
+    def _interval(self, present: str | float | bool | None) -> str:
+        """Return the interval of meter values that the station has to have, or its own if that is kept."""
+        present_s = _number(present)
+        if self._settings.keeps_shorter and present_s and 0 < present_s < self._settings.meter_values_s:
+            return str(present)
+        return str(self._settings.meter_values_s)
+
     def _on_settings(self, result: bytes | None) -> None:
         if self._version is Version.V16:
             self._on_settings_16(result)
@@ -156,7 +163,11 @@ class StationSetup:
         found = {} if read is None else {each.key: each for each in read.configuration_key}
         required: dict[str, str] = {}
         if self._settings.meter_values_s:
-            required = {_INTERVAL_16: str(self._settings.meter_values_s), _MEASURANDS_16: _MEASURANDS}
+            interval = found.get(_INTERVAL_16)
+            required = {
+                _INTERVAL_16: self._interval(None if interval is None else interval.value),
+                _MEASURANDS_16: _MEASURANDS,
+            }
         if self._cards is not None:
             required[_LIST_ENABLED_16] = "true"
         for key, value in required.items():
@@ -179,7 +190,11 @@ class StationSetup:
         }
         required: dict[tuple[str, str], str] = {}
         if self._settings.meter_values_s:
-            required = {_INTERVAL_2: str(self._settings.meter_values_s), _MEASURANDS_2: _MEASURANDS}
+            interval = found.get(_INTERVAL_2)
+            required = {
+                _INTERVAL_2: self._interval(None if interval is None else interval.attribute_value),
+                _MEASURANDS_2: _MEASURANDS,
+            }
         if self._cards is not None:
             required[_LIST_ENABLED_2] = "true"
         changed = [

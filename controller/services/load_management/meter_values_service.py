@@ -103,7 +103,7 @@ class MeterValuesService:
 
     async def _configure(self, station: str, session: StationSession) -> None:
         """Set interval and measurands as far as the station accepts changes of them."""
-        settings = CsmsSettings(meter_values_s=CONFIGURED_S, sends_local_list=False)
+        settings = CsmsSettings(meter_values_s=CONFIGURED_S, keeps_shorter=True, sends_local_list=False)
         setup = StationSetup(session.version, settings, None)
         while (call := setup.next_call()) is not None:
             answer = await session.request(call.action, call.payload)

@@ -110,6 +110,20 @@ async def test_meter_values_off_sends_nothing_and_warns_with_remedy(
     )
 
 
+async def test_meter_values_configure_keeps_shorter_interval(autojump_clock: MockClock) -> None:
+    known = [
+        {"key": "MeterValueSampleInterval", "readonly": False, "value": "10"},
+        {"key": "MeterValuesSampledData", "readonly": False, "value": "Current.Import"},
+    ]
+    station = AnsweringSession(
+        Version.V16,
+        {"GetConfiguration": {"configurationKey": known}, "ChangeConfiguration": {"status": "Accepted"}},
+    )
+    await serve(autojump_clock, station, "configure", [], 100)
+    changed = [call["key"] for action, call in station.calls[1:] if isinstance(call, dict)]
+    assert changed == ["MeterValuesSampledData"]
+
+
 async def test_meter_values_configure_sets_interval_and_measurands(autojump_clock: MockClock) -> None:
     known = [
         {"key": "MeterValueSampleInterval", "readonly": False, "value": "900"},
