@@ -232,6 +232,7 @@ def render(status: ControllerStatus) -> RenderableType:
         *terminal.margin_lines(status.circuits),
         terminal.evses_table(status.evses) if status.evses else Text("no station is configured"),
         *terminal.response_lines(status.evses),
+        *terminal.goal_lines(status.evses),
         *terminal.energy_lines(status.energy, status.timezone),
         *([terminal.backends_table(status.backends)] if status.backends else []),
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from msgspec import structs
+
 from controller.load_management.circuit_supply import CircuitSupply, subtract
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.metering.circuit_metering import SiteBase
@@ -46,7 +48,7 @@ class SiteSnapshots:
         spare = room.rooms()
         evses: list[EvseView] = []
         for part in cut_in_parts(controllers):
-            evses += [controller.view(now) for controller in part]
+            evses += [self._view_evse(controller, now) for controller in part]
             now = yield
         if self._model.site is not site:
             return (yield from self.take_parts(now))
@@ -77,7 +79,13 @@ class SiteSnapshots:
     def view_evses(self, refs: Iterable[EvseRef], now: float) -> list[EvseView]:
         """Return the state of EVSEs alone, in the order of `refs`."""
         by_ref = self._model.by_ref
-        return [each.view(now) for ref in refs if (each := by_ref.get(ref)) is not None]
+        return [self._view_evse(each, now) for ref in refs if (each := by_ref.get(ref)) is not None]
+
+    def _view_evse(self, each: EvseController, now: float) -> EvseView:
+        view, goal = each.view(now), each.model.goal
+        if not goal.is_set:
+            return view
+        return structs.replace(view, goal=goal.left(self._model.metering.voltage_v(each.evse.circuit), now))
 
     def _view_circuit(
         self, circuit: CircuitNode, base: SiteBase, left: PhaseAmps, spare: PhaseAmps, now: float

@@ -58,6 +58,7 @@ class EvseView(msgspec.Struct, frozen=True, kw_only=True):
     `problem`: why its limits are in doubt, None if they are not. `draw_unknown`: it may draw, and has not
     reported how much, or not for too long. `reports_every_s`: time between its reports (s), 0 before the
     second one. `offered_w`: the offer in W of all phases, where its station accepts W only; else None.
+    `goal`: energy that its car still needs (Wh) and the time until it leaves (s); None without a goal.
     """
 
     ref: EvseRef
@@ -72,6 +73,7 @@ class EvseView(msgspec.Struct, frozen=True, kw_only=True):
     draw_unknown: bool = False
     reports_every_s: float = 0.0
     offered_w: float | None = None
+    goal: tuple[float, float] | None = None
 
     @property
     def reason(self) -> str:

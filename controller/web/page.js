@@ -385,6 +385,7 @@ function viewStation(main, id) {
       [text("offered"), (each) => `${offer(each)}${each.single_phase ? ` (${text("onePhase")})` : ""}`],
       [text("drawn"), (each) => phaseAmps(each.drawn_a)],
       [text("circuit"), (each) => each.circuit],
+      [text("departureGoal"), (each) => (each.goal_kwh === null ? null : text("goalLeft", { energy: number(each.goal_kwh), time: age(each.leaves_in_s) }))],
       [text("override"), (each) => { const override = overrideOf(each); return override ? overrideText(override) : text("noOverride"); }],
       [text("energy"), (each) => { const session = runningAt(each); return session ? `${session.energy_wh === null ? "–" : `${number(session.energy_wh / 1000)} kWh`} ${session.card}` : "–"; }],
     ]);

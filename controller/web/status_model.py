@@ -7,6 +7,7 @@ Currents in A per phase of the site (L1, L2, L3), times in s.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
@@ -95,7 +96,8 @@ class EvseStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     The charger response: `reaction_s` from an accepted lower limit until the car follows (5 unless a longer
     one was seen), `step_a` by which limits are rounded down at most, and `obeys`, whether the last lower
-    limit was followed; null before the first.
+    limit was followed; null before the first. `goal_kwh`: energy that its car still needs until it leaves in
+    `leaves_in_s` (s, in steps of a minute); null without a departure goal.
     """
 
     station: str
@@ -113,6 +115,8 @@ class EvseStatus(msgspec.Struct, frozen=True, kw_only=True):
     obeys: bool | None = None
     offered_w: float | None = None
     statement: Statement | None = None
+    goal_kwh: float | None = None
+    leaves_in_s: float | None = None
 
 
 class UnconfiguredEvseStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -712,6 +716,8 @@ def _circuit(site: SiteTree, view: CircuitView, doubtful: Mapping[EvseRef, EvseV
 
 def _evse(site: SiteTree, view: EvseView, version: Version | None) -> EvseStatus:
     statement = _explain(view, version)
+    left_wh, leaves_in_s = view.goal or (0.0, 0.0)
+    has_goal = leaves_in_s > 0
     return EvseStatus(
         station=view.ref.station,
         evse=view.ref.evse,
@@ -728,6 +734,8 @@ def _evse(site: SiteTree, view: EvseView, version: Version | None) -> EvseStatus
         reaction_s=round(view.learned.reaction_s, 1),
         step_a=round(view.learned.step_a, 1),
         obeys=view.learned.obeys,
+        goal_kwh=round(max(0.0, left_wh) / 1000, 1) if has_goal else None,
+        leaves_in_s=60.0 * math.ceil(leaves_in_s / 60) if has_goal else None,
     )
 
 

@@ -134,6 +134,18 @@ def response_lines(rows: Iterable[EvseStatus]) -> list[Text]:
     ]
 
 
+def goal_lines(rows: Iterable[EvseStatus]) -> list[Text]:
+    """Return a line for each EVSE whose car has a departure goal."""
+    return [
+        Text(
+            f"{evse.station}/{evse.evse} needs {evse.goal_kwh:.1f} kWh more, "
+            f"leaves in {evse.leaves_in_s / 3600:.1f} h"
+        )
+        for evse in rows
+        if evse.goal_kwh is not None and evse.leaves_in_s is not None
+    ]
+
+
 def energy_lines(energy: EnergyStatus, timezone: str) -> list[Text]:
     """Return a line for each quarter-hour peak, calendar entry in force, group, and waiting car."""
     lines = [

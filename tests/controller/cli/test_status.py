@@ -199,6 +199,13 @@ def test_status_shows_whole_reason() -> None:
     assert " ".join(line[why:].strip() for line in lines[begin : begin + 3]) == reason
 
 
+def test_status_shows_departure_goals() -> None:
+    leaves = replace(STATUS.evses[0], goal_kwh=12.3, leaves_in_s=5400.0)
+    text = "\n".join(seen(replace(STATUS, evses=(leaves, *STATUS.evses[1:]))))
+    assert text.count("kWh more") == 1
+    assert "CS01/1 needs 12.3 kWh more, leaves in 1.5 h" in text
+
+
 def test_status_shows_energy_plan() -> None:
     energy = EnergyStatus(
         peaks=(

@@ -334,6 +334,22 @@ def test_energy_scenes_guaranteed_current_never_breaks_limit() -> None:
     assert site.evse_view("A").offered_a >= site.evse_view("B").offered_a
 
 
+def test_energy_scenes_view_has_departure_goal_until_car_leaves() -> None:
+    site = make_energy_site(cars("A", "B"))
+    site.wait(60)
+    site.report("A", NeedsSeen(1, 12_000.0, 3600.0))
+    site.wait(600)
+    drawn_wh = 32.0 * 3 * V / 6
+    assert site.evse_view("A").goal == (
+        pytest.approx(12_000.0 - drawn_wh, rel=0.03),
+        pytest.approx(3000.0, abs=2),
+    )
+    assert site.evse_view("B").goal is None
+    site.plug_in("A", None)
+    site.wait(10)
+    assert site.evse_view("A").goal is None
+
+
 def test_energy_scenes_quota_of_day_pauses_group_until_midnight() -> None:
     site = make_energy_site(cars("A", "B"), utc=NOON + 10 * 3600.0, groups=(group("A", quota_wh=10_000.0),))
     site.wait(3000)
