@@ -473,10 +473,16 @@ function setAsideCard() {
 
 const perPhase = (values, unit) => (values.some((value) => value !== null) ? `${values.map((value) => (value === null ? "–" : number(value))).join(" / ")} ${unit}` : "–");
 
+// A meter that is read well is not good where its circuit suspects it.
+function judgedMeter(meter) {
+  const circuit = state.status.circuits.find((each) => each.meter === meter.id && each.meter_quality !== "good");
+  return circuit && meter.quality === "good" ? { quality: circuit.meter_quality, problem: circuit.meter_problem, statement: circuit.meter_statement } : meter;
+}
+
 function viewMeters(main) {
   const [made, update] = table(text("meters"), [
     { title: text("name"), write: twoLines((meter) => meter.id, (meter) => [meter.manufacturer, meter.model || meter.driver, meter.serial_number].filter(Boolean).join(" ")) },
-    { title: text("quality"), class: "state", write: (node, meter) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second" })); write(node.firstChild, text(`quality.${meter.quality}`), meter.quality === "good" ? "good" : "over"); write(node.lastChild, statementText(meter.statement, meter.problem)); node.lastChild.lang = statementLanguage(meter.statement); } },
+    { title: text("quality"), class: "state", write: (node, read) => { const meter = judgedMeter(read); if (!node.firstChild) node.append(element("span"), element("span", { class: "second" })); write(node.firstChild, text(`quality.${meter.quality}`), meter.quality === "good" ? "good" : "over"); write(node.lastChild, statementText(meter.statement, meter.problem)); node.lastChild.lang = statementLanguage(meter.statement); } },
     { title: text("age"), class: "number wide", write: cell((meter) => age(meter.age_s)) },
     { title: text("current"), class: "number wraps", write: twoLines((meter) => perPhase(meter.current_a, "A"), (meter) => (meter.quality === "good" ? watts(meter.power_total_w) : `${watts(meter.power_total_w)} (${text("age")} ${age(meter.age_s)})`), "second narrow") },
     { title: text("voltage"), class: "number wide", write: cell((meter) => perPhase(meter.voltage_v, "V")) },

@@ -41,8 +41,8 @@ class CircuitStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     `limit_now_a`: the limit that holds now: the calendar or a backend may have lowered it;
     null: unknown.
-    `measured_a` is the last current of its meter, `meter_quality` its quality (good, stale, dead,
-    implausible); both null without a meter. `meter_problem` is the fault of the meter, or what its good
+    `measured_a` is the last current of its `meter`, `meter_quality` its quality (good, stale, dead,
+    implausible); all null without one. `meter_problem` is the fault of the meter, or what its good
     readings lack, in a sentence, `meter_cause` the same as a label and `meter_statement` as code and
     values. `base_a` is the base load, as far as known; `booked_a` what the EVSEs may be drawing now;
     `reserve_a` what is kept free for cars that come and draw their fallback at once. `over_limit_s`: for
@@ -75,6 +75,7 @@ class CircuitStatus(msgspec.Struct, frozen=True, kw_only=True):
     unlimited: tuple[str, ...] = ()
     reserve_a: PhaseAmps = (0.0, 0.0, 0.0)
     meter_statement: Statement | None = None
+    meter: str | None = None
 
 
 class ClockOffsetStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -693,6 +694,7 @@ def _circuit(site: SiteTree, view: CircuitView, doubtful: Mapping[EvseRef, EvseV
         parent=site.circuit_by_id[view.id].parent,
         limit_a=view.limit_a,
         limit_now_a=view.limit_now_a,
+        meter=site.circuit_by_id[view.id].meter,
         measured_a=_rounded(view.measured_a) if view.measured_a else None,
         base_a=_rounded(view.base_a),
         booked_a=_rounded(view.booked_a),

@@ -141,7 +141,10 @@ def site_with(fault: str, stations: int) -> ControllerStatus:
         at_fallback = reason(Statement(code=StatementCode.AT_FALLBACK, cause=held))
         status = replace(status, evses=(replace(first, offered_a=6.0, **at_fallback), *others))
     elif fault == "sign":
-        status = _with_meters(status, BACKWARDS, meter_quality=Quality.IMPLAUSIBLE)
+        status = _with_meters(status, BACKWARDS, meter_quality=Quality.IMPLAUSIBLE, meter=status.meters[0].id)
+        suspected = Statement(code=StatementCode.METER_SUSPECTED, name="grid", cause=BACKWARDS)
+        at_fallback = reason(Statement(code=StatementCode.AT_FALLBACK, cause=suspected))
+        status = replace(status, evses=tuple(replace(evse, **at_fallback) for evse in status.evses))
     elif fault == "hidden":
         status = _with_meters(status, HIDDEN, meter_cause=Cause.MISSING_VALUE)
     elif fault == "passing":  # too short for an alarm
