@@ -222,7 +222,7 @@ function energyCard() {
   ]);
   const [peaks, updatePeaks] = table(text("quarterPeaks"), [
     { title: text("circuit"), write: cell((peak) => peak.circuit) },
-    { title: text("quarterUsed"), class: "number", write: twoLines((peak) => `${number(peak.used_kwh, 2)} / ${number(peak.budget_kwh, 2)} kWh`, (peak) => text("quarterTarget", { target: watts(1000 * peak.target_kw), ends: age(peak.ends_in_s) })) },
+    { title: text("quarterUsed"), class: "number", write: twoLines((peak) => `${number(peak.used_kwh, 2)} / ${number(peak.budget_kwh, 2)} kWh`, (peak) => `${peak.assumed ? `${text("quarterAssumed")}, ` : ""}${text("quarterTarget", { target: watts(1000 * peak.target_kw), ends: age(peak.ends_in_s) })}`) },
     { title: text("monthPeak"), class: "number wide", write: cell((peak) => (peak.month_kw ? watts(1000 * peak.month_kw) : "–")) },
   ]);
   const [groups, updateGroups] = table(text("groups"), [

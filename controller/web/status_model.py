@@ -201,7 +201,8 @@ class BusStatus(msgspec.Struct, frozen=True, kw_only=True):
 class PeakStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Quarter-hour peak of a circuit: target, energy used in the running quarter of what it may use.
 
-    `ends_in_s`: time until the quarter's end. `month_kw`: highest mean of the month, 0 before its first.
+    `assumed`: it was not measured all the time, and what is unknown counts at its worst. `ends_in_s`: time
+    until the quarter's end. `month_kw`: highest mean of the month, 0 before its first.
     """
 
     circuit: str
@@ -210,6 +211,7 @@ class PeakStatus(msgspec.Struct, frozen=True, kw_only=True):
     budget_kwh: float
     ends_in_s: float
     month_kw: float
+    assumed: bool = False
 
 
 class GroupStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -639,6 +641,7 @@ def energy_status(view: EnergyView) -> EnergyStatus:
                 budget_kwh=round(peak.target_w / 4000, 3),
                 ends_in_s=round(peak.ends_in_s),
                 month_kw=round(peak.month_w / 1000, 3),
+                assumed=not peak.is_measured,
             )
             for peak in view.peaks
         ),

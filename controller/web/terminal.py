@@ -21,6 +21,7 @@ from drivers.reading import Quality
 WIDTH = 100
 MOST_NAME_WIDTH = 24
 """Characters of an id on one line; a longer one continues on the next."""
+_ASSUMED = " (not measured all the time: what is unknown counts at its worst)"
 _BAR = 8
 _FULL, _NEAR = 1.0, 0.9
 """Shares of the limit from which a bar is red or yellow."""
@@ -150,9 +151,9 @@ def energy_lines(energy: EnergyStatus, timezone: str) -> list[Text]:
     """Return a line for each quarter-hour peak, calendar entry in force, group, and waiting car."""
     lines = [
         Text(
-            f"quarter hour of {peak.circuit}: {peak.used_kwh:.1f} of {peak.budget_kwh:.1f} kWh used, "
-            f"ends in {peak.ends_in_s / 60:.0f} min; target {peak.target_kw:g} kW, "
-            f"highest of the month {peak.month_kw:.1f} kW"
+            f"quarter hour of {peak.circuit}: {peak.used_kwh:.1f} of {peak.budget_kwh:.1f} kWh used"
+            f"{_ASSUMED if peak.assumed else ''}, ends in {peak.ends_in_s / 60:.0f} min; "
+            f"target {peak.target_kw:g} kW, highest of the month {peak.month_kw:.1f} kW"
         )
         for peak in energy.peaks
     ]

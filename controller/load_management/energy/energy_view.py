@@ -10,13 +10,15 @@ from controller.model.observations import EvseRef
 class PeakView(msgspec.Struct, frozen=True, kw_only=True):
     """Quarter-hour peak of a circuit: target and use of the running quarter, and the month's highest mean.
 
-    `target_w`: what holds now; `used_wh` since the quarter's begin, `ends_in_s` until its end; `month_w`:
-    0 before the first whole quarter of the month.
+    `target_w`: what holds now; `used_wh` since the quarter's begin, in which what is unknown counts at its
+    worst unless all was measured (`is_measured`); `ends_in_s` until its end; `month_w`: 0 before the first
+    whole quarter of the month.
     """
 
     circuit: str
     target_w: float
     used_wh: float
+    is_measured: bool
     ends_in_s: float
     month_w: float
 

@@ -241,6 +241,7 @@ class PeakBudgets:
                 circuit=circuit,
                 target_w=target_w,
                 used_wh=max(0.0, self._peaks[circuit].used_wh(self._worst_w[circuit], utc)),
+                is_measured=self._peaks[circuit].is_whole,
                 ends_in_s=QUARTER_S - utc % QUARTER_S,
                 month_w=self._month_w(circuit, utc),
             )

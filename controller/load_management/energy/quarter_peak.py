@@ -294,6 +294,11 @@ class QuarterPeak:
 
     # Budget
 
+    @property
+    def is_whole(self) -> bool:
+        """Return True if all of the running quarter so far was measured."""
+        return self._counted_until is not None and self._is_whole
+
     def used_wh(self, worst_w: float, utc: float) -> float:
         """Return the energy of the running quarter so far (Wh), unknown parts at `worst_w`."""
         begin = math.floor(utc / QUARTER_S) * QUARTER_S

@@ -218,6 +218,11 @@ def test_status_shows_energy_plan() -> None:
         waiting=(WaitStatus(station="CS01", evse=1, begins="2026-11-27T01:15:00+00:00"),),
         price=0.31,
     )
+    [peak] = energy.peaks
+    after_start = replace(energy, peaks=(replace(peak, assumed=True),))
+    text = " ".join(seen(replace(STATUS, energy=after_start)))
+    used = "15.0 kWh used (not measured all the time: what is unknown counts at its worst), ends in"
+    assert used in " ".join(text.split())
     text = "\n".join(seen(replace(STATUS, energy=energy, timezone="Europe/Berlin")))
     for words in (
         "quarter hour of grid: 9.5 of 15.0 kWh used, ends in 2 min; target 60 kW",

@@ -151,6 +151,9 @@ def test_start_within_quarter_counts_past_at_worst() -> None:
     peak.on_reading(10_000.0, 0.0, 777.0, WORST_W, BEGIN + 450)
     assert peak.used_wh(WORST_W, BEGIN + 450) == pytest.approx(WORST_W * 450 / 3600)
     assert room(peak, BEGIN + 450) < 60_000.0
+    assert not peak.is_whole
+    read(peak, BEGIN + 450, 460, 10_000.0)
+    assert peak.is_whole
 
 
 @pytest.mark.parametrize("earlier", [0, 1])
@@ -160,6 +163,7 @@ def test_quarter_peak_restart_with_stored_register_has_past(earlier: int) -> Non
     peak.restore(QuarterMemory(quarter=number - earlier, register_wh=1000.0))
     peak.on_reading(10_000.0, 0.0, 3000.0, WORST_W, BEGIN + 450)
     assert peak.used_wh(WORST_W, BEGIN + 450) == pytest.approx(2000.0)
+    assert peak.is_whole is (earlier == 0)
     assert peak.record() == QuarterMemory(quarter=number, register_wh=pytest.approx(1000.0))
 
 
