@@ -1194,6 +1194,8 @@ const DE = {
   "{stale_after_s} s end before the next reading, after {interval_s} s": "{stale_after_s} s enden vor dem nächsten Messwert nach {interval_s} s",
   "{table} is a single table, and there are several": "{table} ist eine einzelne Tabelle, und es gibt mehrere",
   "{remedy}; {value} is for {tables}": "{remedy}; {value} gilt für {tables}",
+  "nothing of {file} is used while a part of it is wrong": "nichts aus {file} wird verwendet, solange ein Teil falsch ist",
+  "correct it; it is read again within half a minute": "korrigieren; die Datei wird binnen einer halben Minute wieder gelesen",
   "{text}; {others}": "{text}; {others}",
   "{timeout_s} s are less than many meters take for an answer": "{timeout_s} s sind weniger, als viele Zähler für eine Antwort brauchen",
   "{timeout_s} s are longer than a reading stays valid, {stale_after_s} s": "{timeout_s} s sind länger, als ein Messwert gilt, {stale_after_s} s",

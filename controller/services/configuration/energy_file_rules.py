@@ -75,6 +75,11 @@ def _parse(
         return
     for line, problem, remedy in mistakes:
         yield Problem(path, coded("{file}:{line}: {problem}", file=file, line=line, problem=problem), remedy)
+    yield Problem(
+        path,
+        coded("nothing of {file} is used while a part of it is wrong", file=file),
+        coded("correct it; it is read again within half a minute"),
+    )
 
 
 def _price_hints(config: Config, series: PriceSeries) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -47,6 +48,12 @@ def hints_of(
     keys = ("prices", "load_management.departures", "departure", "site.timezone")
     texts = [f"{each.key}: {each.what}; {each.remedy}" for each in hints if each.key.startswith(keys)]
     return [text.replace(f"{folder}/", "") for text in texts]
+
+
+def with_consequence(key: str, file: str, hint: str) -> list[str]:
+    """Return the hints for one mistake: where it is in the file itself, also what follows from it."""
+    unused = f"{key}: nothing of {file} is used while a part of it is wrong; correct it; it is read again "
+    return [f"{key}: {hint}", *([f"{unused}within half a minute"] if re.match(rf"{file}:\d+:", hint) else [])]
 
 
 def test_energy_files_without_mistakes_have_no_hint(tmp_path: Path) -> None:
@@ -129,7 +136,7 @@ def test_energy_files_without_mistakes_have_no_hint(tmp_path: Path) -> None:
     ],
 )
 def test_prices_with_mistake_are_a_hint(tmp_path: Path, prices: str | bytes, expected: str) -> None:
-    assert hints_of(tmp_path, prices=prices) == [f"prices.file: {expected}"]
+    assert hints_of(tmp_path, prices=prices) == with_consequence("prices.file", "prices.csv", expected)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +244,7 @@ def test_prices_in_another_unit_than_the_threshold_are_a_hint(
 def test_departures_with_mistake_are_a_hint(tmp_path: Path, row: str, expected: str) -> None:
     header = DEPARTURES.partition("\n")[0]
     found = hints_of(tmp_path, departures=f"{header}\n{row}\n")
-    assert found == [f"load_management.departures: {expected}"]
+    assert found == with_consequence("load_management.departures", "departures.csv", expected)
 
 
 def test_departures_without_time_zone_are_a_hint(tmp_path: Path) -> None:
