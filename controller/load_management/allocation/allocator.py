@@ -30,7 +30,7 @@ their last place: where there is room for all of its minima, it is admitted whol
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -438,25 +438,7 @@ class Allocator:
         `taken` counts all minima of the section on its other rows: those that are not given are taken back.
         """
         start = constraints.start_room
-        waiting: list[tuple[Claim, Loads]] = []
-        refused: dict[Claim, int] = {}
-        """Claims that are not given their minima, each with the row that is short."""
-        number = 0
-        for group in concerned:
-            loads = [load for load in group.contested if load[0] in short]
-            for claim in group.members:
-                if claim not in section.members:
-                    continue
-                bound_by = _bound_by(claim, loads, keep if claim.is_served else start, taken)
-                if bound_by is None:
-                    waiting.append((claim, loads))
-                else:
-                    refused[claim] = bound_by
-                number += 1
-                if number % ADMITTED_AT_ONCE == 0:
-                    yield ADMITTED_AT_ONCE * COST_CLAIM
-        # Room only gets less: who does not fit at the begin of its section does not fit later.
-        waiting.sort(key=_place_of)
+        waiting, refused = yield from _find_waiting(section, concerned, short, taken, keep, start)
         admitted: list[Claim] = []
         for number, (claim, loads) in enumerate(waiting, 1):
             if number % ADMITTED_AT_ONCE == 0:
@@ -551,6 +533,39 @@ def _count_minima(
         else:
             taken[row] = needed
     return short
+
+
+def _find_waiting(
+    section: _Section,
+    concerned: Iterable[ClaimGroup],
+    short: Collection[int],
+    taken: dict[int, int],
+    keep: list[int],
+    start: list[int],
+) -> Generator[int, None, tuple[list[tuple[Claim, Loads]], dict[Claim, int]]]:
+    """Find the members of these groups of a section that fit on the `short` rows, each alone, in order.
+
+    Return them with their loads there, and the others with the row that is short: room only gets less, so who
+    does not fit at the begin of its section does not fit later.
+    """
+    waiting: list[tuple[Claim, Loads]] = []
+    refused: dict[Claim, int] = {}
+    number = 0
+    for group in concerned:
+        loads = [load for load in group.contested if load[0] in short]
+        for claim in group.members:
+            if claim not in section.members:
+                continue
+            bound_by = _bound_by(claim, loads, keep if claim.is_served else start, taken)
+            if bound_by is None:
+                waiting.append((claim, loads))
+            else:
+                refused[claim] = bound_by
+            number += 1
+            if number % ADMITTED_AT_ONCE == 0:
+                yield ADMITTED_AT_ONCE * COST_CLAIM
+    waiting.sort(key=_place_of)
+    return waiting, refused
 
 
 def _bound_by(claim: Claim, loads: Loads, free: list[int], taken: dict[int, int]) -> int | None:

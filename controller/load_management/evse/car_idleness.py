@@ -103,39 +103,19 @@ class CarIdleness:
         ordered: SuspendedEVSE follows from the offer then. Under an offer it shows, as Preparing does, that
         the car has not started.
         """
-        draw, since = self._draw, self.since
-        if {state, self._state} == {EvseState.CHARGING, EvseState.SUSPENDED_EV}:
-            self._flips = (self._flips[1], now)  # SuspendedEVSE follows from the offer
-        self._state = state
-        is_suspended = state is EvseState.SUSPENDED_EV
+        draw = self._draw
         is_drawing = draw.most_loaded_a > DRAWING_A
-        self._has_suspended |= is_suspended
-        self._draws_suspended |= (
-            is_report and is_drawing and is_suspended and now > state_since + BEFORE_STATE_S
-        )
         is_offered = offered_a >= self._minimum.min_a
         refuses = draw.settled and is_offered and draw.most_loaded_a < IDLE_A and None not in draw.report
-        if is_drawing:
-            is_idle = False
-        elif is_suspended:
-            is_idle = True
-        elif state is EvseState.SUSPENDED_EVSE or (state is EvseState.PREPARING and is_running):
-            is_idle = since is not None or refuses
-        elif state is EvseState.CHARGING:
-            # An offer of 0 A shows nothing new, nor does the next one before its report. A station that
-            # reports Charging whenever it offers current shows no start by it.
-            was_idle = since is not None and (since >= state_since or self.charges_idle)
-            is_idle = refuses or (was_idle and not draw.unknown(now))
-        else:
-            is_idle = False
+        self._follow_state(state, state_since, now, draws=is_report and is_drawing)
         if is_report and refuses:
             self._refused_at = now
             self.charges_idle |= state is EvseState.CHARGING
-        if not is_idle:
-            if since is not None and self.has_drawn and now < since + FULL_S:
+        if is_drawing or not self._is_idle(state_since, now, is_running=is_running, refuses=refuses):
+            if self.since is not None and self.has_drawn and now < self.since + FULL_S:
                 self._ended_at = now
             self.end()
-        elif since is None:
+        elif self.since is None:
             self.since = now
             if self.has_drawn and is_offered and draw.has_just_changed(now):
                 self._minimum.on_stop(offered_a)
@@ -143,6 +123,32 @@ class CarIdleness:
             self._shown_by = now + PATIENCE * draw.report_interval_s
         if is_drawing:
             self.has_drawn, self.charges_idle = True, False
+
+    def _follow_state(self, state: EvseState, state_since: float, now: float, *, draws: bool) -> None:
+        """Note what the state shows of the car and its station; `draws`: a report shows a draw just now."""
+        if {state, self._state} == {EvseState.CHARGING, EvseState.SUSPENDED_EV}:
+            self._flips = (self._flips[1], now)  # SuspendedEVSE follows from the offer
+        self._state = state
+        if state is EvseState.SUSPENDED_EV:
+            self._has_suspended = True
+            self._draws_suspended |= draws and now > state_since + BEFORE_STATE_S
+
+    def _is_idle(self, state_since: float, now: float, *, is_running: bool, refuses: bool) -> bool:
+        """Return True if a car whose last report shows no draw takes nothing of its offer.
+
+        `refuses`: that report belongs to the present offer.
+        """
+        state, since = self._state, self.since
+        if state is EvseState.SUSPENDED_EV:
+            return True
+        if state is EvseState.SUSPENDED_EVSE or (state is EvseState.PREPARING and is_running):
+            return since is not None or refuses
+        if state is EvseState.CHARGING:
+            # An offer of 0 A shows nothing new, nor does the next one before its report. A station that
+            # reports Charging whenever it offers current shows no start by it.
+            was_idle = since is not None and (since >= state_since or self.charges_idle)
+            return refuses or (was_idle and not self._draw.unknown(now))
+        return False
 
     @property
     def has_only_zeros(self) -> bool:
