@@ -36,11 +36,11 @@ from controller.model.observations import (
     BackendLimit,
     Booted,
     DrawSeen,
+    EvseObservation,
     EvseRef,
     NeedsSeen,
     Observation,
     ProfilesTouched,
-    StateSeen,
     TransactionSeen,
 )
 
@@ -242,6 +242,12 @@ class SiteModel:
                 observation = observation.at_voltage(measured_v)
         if controller is None:
             return self._on_unconfigured(station, observation, now)
+        return self._on_evse_observation(controller, observation, now)
+
+    def _on_evse_observation(
+        self, controller: EvseController, observation: EvseObservation | BackendLimit, now: float
+    ) -> bool:
+        """Update an EVSE of the site; return True if the current has to be shared anew."""
         if isinstance(observation, BackendLimit):
             controller.demand.backend = observation
             return True
@@ -276,12 +282,7 @@ class SiteModel:
         elif needs is not None:
             controller.on_observation(needs, now)
 
-    def _on_unconfigured(
-        self,
-        station: str,
-        observation: StateSeen | TransactionSeen | DrawSeen | NeedsSeen | BackendLimit,
-        now: float,
-    ) -> bool:
+    def _on_unconfigured(self, station: str, observation: EvseObservation | BackendLimit, now: float) -> bool:
         """Count an EVSE that the configuration does not name; return True if its room changes."""
         siblings = self.of_station.get(station)
         if not siblings or isinstance(observation, BackendLimit) or observation.evse <= 0:

@@ -153,4 +153,6 @@ class NeedsSeen(msgspec.Struct, frozen=True):
         return self.energy_wh is not None and self.departs_in_s is not None
 
 
-Observation = Booted | StateSeen | TransactionSeen | DrawSeen | NeedsSeen | ProfilesTouched | BackendLimit
+EvseObservation = StateSeen | TransactionSeen | DrawSeen | NeedsSeen
+"""What an EVSE and its car show of themselves."""
+Observation = Booted | ProfilesTouched | BackendLimit | EvseObservation

@@ -17,7 +17,7 @@ from controller.load_management.evse.consumption import (
 )
 from controller.load_management.evse.due_evses import DueQueues
 from controller.load_management.evse.evse_demand import EvseBooking, EvseDemand
-from controller.load_management.evse.evse_model import EvseModel, EvseObservation
+from controller.load_management.evse.evse_model import EvseModel
 from controller.load_management.evse.evse_offer import EvseOffer
 from controller.load_management.evse.learned_values import (
     OVERDRAW_A,
@@ -29,7 +29,7 @@ from controller.load_management.evse.learned_values import (
 from controller.load_management.evse.limit_delivery import NOISE_A, DeliveryMemory, LimitDelivery
 from controller.load_management.site_tree import EvseNode, PhaseAmps
 from controller.load_management.site_view import EvseView
-from controller.model.observations import DrawSeen, EvseState, NeedsSeen, TransactionSeen
+from controller.model.observations import DrawSeen, EvseObservation, EvseState, NeedsSeen, TransactionSeen
 
 PLENTY_A = 40.0
 """Room that nobody takes (A per phase) of which a sleeping car is offered more than its minimum."""

@@ -29,9 +29,14 @@ from controller.load_management.evse.phase_switch import PhaseSwitch
 from controller.load_management.metering.phase_steps import PhaseTests, StepVote
 from controller.load_management.site_tree import ZERO, EvseNode, PhaseAmps, PhaseFlags
 from controller.model.deadlines import first_after
-from controller.model.observations import DrawSeen, EvseState, NeedsSeen, StateSeen, TransactionSeen
-
-EvseObservation = StateSeen | TransactionSeen | DrawSeen | NeedsSeen
+from controller.model.observations import (
+    DrawSeen,
+    EvseObservation,
+    EvseState,
+    NeedsSeen,
+    StateSeen,
+    TransactionSeen,
+)
 
 CONDUCTING = frozenset({EvseState.CHARGING, EvseState.UNKNOWN})
 """Current may flow. In every other state a station gives none, unless it reports some."""

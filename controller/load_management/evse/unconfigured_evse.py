@@ -18,11 +18,11 @@ from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.events import SetLimit
 from controller.load_management.evse.consumption import OfferCredit, is_possible
 from controller.load_management.evse.evse_controller import EvseController
-from controller.load_management.evse.evse_model import EvseModel, EvseObservation
+from controller.load_management.evse.evse_model import EvseModel
 from controller.load_management.evse.limit_delivery import LimitDelivery
 from controller.load_management.site_tree import EvseNode
 from controller.load_management.site_view import UnconfiguredView
-from controller.model.observations import DrawSeen, EvseRef
+from controller.model.observations import DrawSeen, EvseObservation, EvseRef
 from controller.profiles.limit_profiles import LimitKind, is_ours, profile_id
 
 OVERDRAW_A = 1.0
