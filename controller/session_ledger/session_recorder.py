@@ -292,7 +292,7 @@ class SessionRecorder:
             session = msgspec.structs.replace(session, meter_start_wh=meter_wh)
         running.session = session
         if meter_wh is not None:
-            running.session = msgspec.structs.replace(session, meter_wh=meter_wh)
+            running.session = msgspec.structs.replace(session, meter_wh=meter_wh, updated_at=utc)
         if is_end:
             reason = event.transaction_info.stopped_reason or "Local"  # the default of 2.x (ReasonEnumType)
             return [*records, *self._end(running, self._usable_time(event.timestamp, utc), reason, utc)]

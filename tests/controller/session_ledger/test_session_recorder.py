@@ -275,6 +275,22 @@ def test_session_of_2x_takes_card_and_registers_from_events() -> None:
     assert record(recorder, "TransactionEvent", event("Ended", wh=3500)) == []
 
 
+@pytest.mark.parametrize("version", [Version.V16, Version.V201])
+def test_running_session_lasts_until_its_last_values_and_keeps_them(version: Version) -> None:
+    recorder = recorder_of(version)
+    if version is Version.V16:
+        start(recorder, meterStart=1000)
+        record(recorder, "MeterValues", values(2500), UTC + 300)
+    else:
+        record(recorder, "TransactionEvent", event("Started", wh=1000))
+        record(recorder, "TransactionEvent", event("Updated", wh=2500), UTC + 300)
+    [running] = recorder.running
+    assert (running.duration_s, running.energy_wh) == (340.0, 1500)
+    [stored] = recorder.flush(UTC + 310)  # at the end of the controller
+    assert isinstance(stored, RunningSessionStored)
+    assert stored.session.energy_wh == 1500
+
+
 def test_session_of_2x_without_register_at_start_uses_next() -> None:
     recorder = recorder_of(Version.V21)
     record(recorder, "TransactionEvent", event("Started"))
