@@ -21,6 +21,7 @@ import msgspec
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import Bookings, Headroom
 from controller.load_management.evse.evse_controller import EvseController
+from controller.load_management.evse.evse_offer import deepest_a
 from controller.load_management.evse.limit_delivery import NOISE_A
 from controller.load_management.site_model import SiteModel
 from controller.load_management.site_tree import PhaseFlags
@@ -31,9 +32,6 @@ ASKED = 0.35
 """A rise by less than so many A, or this part of the share, does not make others come down early."""
 ASKS_AFTER_S = 15.0
 """Time (s) after its last limit until others come down for an EVSE that is offered less than its share."""
-DEEP_A = 3.0
-DEEP = 0.5
-"""Deviation from its share that an EVSE keeps until its renewal: so many A, or this part of it."""
 EXCESS_A = 2.0
 """Offers less above their share than this do not come down for others that rise: renewals level them."""
 CHUNK_A = 4.0
@@ -301,11 +299,6 @@ def take_first(waiting: list[Waiting], headroom: Headroom) -> tuple[EvseControll
     else:
         heapreplace(waiting, (after, least_a, following))
     return each, only_rises
-
-
-def deepest_a(share_a: float) -> float:
-    """Return how far beside this share an EVSE may be until its renewal (A per phase)."""
-    return max(DEEP_A, DEEP * share_a)
 
 
 OffShare = tuple[EvseController, float]

@@ -34,6 +34,7 @@ from controller.model.statements import StatementCode
 
 NO_ROOM = StatementCode.NO_ROOM
 PHASE_FULL = StatementCode.PHASE_FULL
+BUDGET_USED = StatementCode.QUARTER_HOUR_PEAK
 LEAST_STEP_A = 0.1
 """Smallest rise (A per phase) that is sent at once where its car does not start with less."""
 TEST_A = 1.5
@@ -57,6 +58,16 @@ QUIET_S = 10.0
 """At most one line an EVSE in this time, unless its limit falls."""
 LAG = 0.15
 """Part of its share by which an EVSE may stay below it until its renewal, unless spare room raises it."""
+DEEP_A = 3.0
+DEEP = 0.5
+"""Deviation from its share that an EVSE keeps until its renewal: so many A, or this part of it."""
+RETURNED_A = 1.0
+"""Rise of its share since it was cut below that (A per phase), by which room has returned."""
+
+
+def deepest_a(share_a: float) -> float:
+    """Return how far beside this share an EVSE may be until its renewal (A per phase)."""
+    return max(DEEP_A, DEEP * share_a)
 
 
 class DecisionLog:
@@ -118,6 +129,8 @@ class EvseOffer:
         """Time at which `commands_towards` was called last (s)."""
         self._rise_step_a = STEP_A
         """Smallest rise to its share that is sent right after its last lease."""
+        self._cut_below_a = -math.inf
+        """Share below which a quarter hour's budget has cut it; negative infinity: it has risen since."""
 
     def is_due_for(self, allocation: Allocation | None, now: float, *, may_wait: bool = True) -> bool:
         """Return True if this allocation may have another consequence now than that of the last pass.
@@ -217,6 +230,9 @@ class EvseOffer:
             share_a, target_a = target_a, min(cut_a, offered_a)
             if self._demand.unbalance_limited:
                 target_a = min(share_a, target_a)
+            is_by_budget = any(part.code is BUDGET_USED for part in allocation.statement.parts())
+            if is_by_budget and target_a < share_a - NOISE_A:
+                self._cut_below_a = share_a
         target_a = self._tested_a(target_a, offered_a, now)
         booked_a = self._booking.most_a(now)
         has_fallback = not delivery.hold_s and offered_a >= fallback_a
@@ -249,6 +265,8 @@ class EvseOffer:
         """Note its offer after a command, and book what of it is above `booked_a` (A per phase)."""
         before_a, self.offered_a = self.offered_a, self._delivery.standing(now).offered_a
         offered_a = self.offered_a
+        if offered_a > before_a + NOISE_A:
+            self._cut_below_a = -math.inf
         self._rises_after_test &= offered_a <= before_a + NOISE_A
         self._model.draw.offer(offered_a, now)
         if offered_a > booked_a and self._booking.may_draw(now):
@@ -497,7 +515,8 @@ class EvseOffer:
     def _terms(self, allocation: Allocation | None) -> tuple[float, float, bool]:
         """Return its share, the smallest rise to it that is sent right after its last lease, `_may_differ`.
 
-        Both are in A per phase; without an allocation its share is its fallback.
+        Both are in A per phase; without an allocation its share is its fallback. Who was cut below its share
+        by a quarter hour's budget, which gets less and less, leaves it to the rest of the quarter hour.
         """
         share_a = self.share_a(allocation)
         may_differ = allocation is not None and self._may_differ(share_a)
@@ -505,6 +524,8 @@ class EvseOffer:
             return share_a, LEAST_STEP_A, may_differ
         if self._rises_after_test:
             return share_a, TEST_A, may_differ
+        if share_a <= self._cut_below_a + RETURNED_A:
+            return share_a, deepest_a(share_a), may_differ
         return share_a, max(STEP_A, LAG * share_a) if may_differ else STEP_A, may_differ
 
     def _may_differ(self, share_a: float) -> bool:

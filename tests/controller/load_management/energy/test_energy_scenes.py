@@ -610,6 +610,22 @@ def test_energy_scenes_goal_set_for_next_car_ends_with_its_time(waited_s: int, g
     assert left[0] == pytest.approx(goal_wh, abs=100.0)
 
 
+@pytest.mark.parametrize("names", ["A", "AB", "ABC"])
+def test_quarter_peak_budget_that_falls_slowly_costs_few_writes(names: str) -> None:
+    # The building's mean of five minutes follows its step of 10 kW: each pass leaves a little less.
+    site = make_energy_site(
+        cars(*names),
+        lambda now: (5.0 if now < 1000 else 20.0,) * 3,
+        peaks={"grid": PeakSettings(target_w=30_000.0)},
+    )
+    site.wait(1000)
+    before = [len(each.leases) for each in site.stations.values()]
+    site.wait(700)
+    sent = [len(each.leases) - count for each, count in zip(site.stations.values(), before, strict=True)]
+    assert max(sent) <= 14
+    assert max(quarter_means_w(site)) <= 30_000.0
+
+
 # -- battery ----------------------------------------------------------------------------------------------
 
 
