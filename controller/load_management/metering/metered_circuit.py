@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from controller.load_management.evse.consumption import NOTHING, OfferCredit
+from controller.load_management.evse.consumption import OfferCredit
 from controller.load_management.metering.base_load import FEED_IN_SHARED, NOISE_A, BaseLoad, LoadEstimates
 from controller.load_management.metering.margin_learning import MarginLearning, MarginStored
 from controller.load_management.metering.meter_window import MeterWindow
@@ -362,6 +362,9 @@ class MeteredCircuit:
         self.window.add_reading(own_a, now)
         is_to_cut = self.steps.on_reading(own_a, draw, now)
         self.votes = self.phase_steps.judge_due(now)
+        if self._sign.doubted:
+            for phase in filter(self._is_proven, range(3)):
+                self._sign.end_doubt(phase)
         return self._measure(measured, draw, now, power_limited, slowest_s) or is_to_cut
 
     def _judged(
@@ -374,12 +377,9 @@ class MeteredCircuit:
             return state  # judged from the reports themselves
         reported_a = max(draw.low)
         self._still.on_reading(state.reading, state.still_s, reported_a, now)
-        stopped = NOTHING.high if self.circuit.measures_building else draw.high
         broken = self._bounds.broken_by(state.reading, measured)
-        contradiction, sign = (
-            self._contradiction.on_reading(state.reading),
-            self._sign.on_reading(measured, stopped, now),
-        )
+        contradiction = self._contradiction.on_reading(state.reading)
+        sign = "" if self.circuit.measures_building else self._sign.on_reading(measured, draw.high, now)
         self._drop_proof(self._sign.turned_now, now)
         problem = broken or contradiction or sign
         if not problem and self._still.frozen:

@@ -6,9 +6,11 @@ rating where no generation is declared, nothing but zeros.
 *Sign*: a current transformer that is put back the wrong way round shows a load as feed-in. Trusted, that
 hands the site's whole limit to the cars once more. A phase whose current changes its sign while it keeps
 its size is implausible for a few readings; then it is doubted (planned with at the worst of the last
-quarter of an hour) until it shows a load again or `SIGN_DOUBT_S` is over. From then on it is not proven. A
+quarter of an hour) until it shows a load again, a step of a car has proven it, or `SIGN_DOUBT_S` is over. A
 heater that goes off beside a photovoltaic system looks the same, so a site does not lose its meter for it:
-whether the meter is installed the right way is decided by the stations' next steps (`step_check.py`).
+whether the meter is installed the right way is decided by the stations' next steps (`step_check.py`). No step
+decides that of a meter which shows the building alone: its feed-in counts as a load unless generation is
+declared.
 
 *Stillness*: a meter that repeats itself may be frozen, and is stale in its time (`drivers.health`).
 Until then it is doubted. Near no load a meter may repeat itself, unless stations report current there.
@@ -204,6 +206,11 @@ class SignWatch:
         """True if a phase shows feed-in that may be a load."""
         self.turned_now: list[int] = []
         """Phases (0 to 2) that turned with the last reading."""
+
+    def end_doubt(self, phase: int) -> None:
+        """Take the sign of a phase (0 to 2) as right: a step of a car has proven it since it turned."""
+        self._turned[phase] = 0
+        self.doubted = any(self._turned)
 
     def on_reading(self, amps: PhaseAmps, stopped_a: PhaseAmps, now: float) -> str:
         """Take in one reading; return in words what cannot be, empty if all can.

@@ -89,6 +89,31 @@ def test_site_with_car_charges_on_through_changes_of_sign(building: Building) ->
     assert site.station("A").leases[-1][1] >= 15.0
 
 
+def test_building_meter_is_not_doubted_for_declared_generation() -> None:
+    # It shows no car, so no step of one could end a doubt: 31 A less 10 A of the building are left at least.
+    grid = make_grid(LIMIT_A, generation_a=25.0, base_load_a=25.0, measures_building=True)
+    site = SiteHarness((grid,), [make_station("A", car=CarModel())], clouds)
+    site.meter = lambda reading: good_state(replace(reading, current_a=clouds(reading.time)))
+    site.connect()
+    site.wait(600)
+    before_as = site.station("A").energy_as
+    assert watch(site, 1200) == 0
+    assert (site.station("A").energy_as - before_as) / 1200 >= 20.8
+    assert len(site.station("A").leases) <= 20
+
+
+def test_step_of_car_ends_doubt_about_sign() -> None:
+    # 2 A of the building and a car of 8 A turn into 10 A of feed-in: a part of that is shared soon.
+    grid = make_grid(40.0, generation_a=25.0, base_load_a=25.0)
+    stations = [make_station("A", car=CarModel(8.0)), make_station("B")]
+    site = SiteHarness((grid,), stations, lambda now: (2.0 if now < 1200 else -18.0,) * 3)
+    site.connect()
+    site.wait(1260)
+    assert max(site.circuit_view("grid").base_a) == 25.0
+    site.wait(400)
+    assert max(site.circuit_view("grid").base_a) < 0.0
+
+
 def once(amps: float, at: float) -> Callable[[Reading], MeterState]:
     """Return a meter that shows one reading of `amps` on L1."""
 
