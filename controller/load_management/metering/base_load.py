@@ -318,8 +318,10 @@ class _PhaseLoad:
             self._first_at = now
         elif is_worst_case or self._was_worst_case:
             self._fallen_at = -math.inf
-        elif sample < self.sample - NOISE_A and now > self._fallen_at + STOPPED_S:
-            self._fallen_at, self._before_fall = now, (self.sample, self.likely)
+        elif sample < self.sample - NOISE_A:
+            has_risen = self.sample >= self._before_fall[0] - NOISE_A  # another car stops after the first one
+            if has_risen or now > self._fallen_at + STOPPED_S:
+                self._fallen_at, self._before_fall = now, (self.sample, self.likely)
         self._was_worst_case = is_worst_case
         self.sample, self.likely = sample, likely
         self._sure_a, self._last_at = sure, now

@@ -65,6 +65,18 @@ def test_base_load_first_readings_count_as_building() -> None:
     assert load.assumed(0) == all_phases(50)
 
 
+def test_base_load_stays_where_two_cars_stop_one_after_the_other() -> None:
+    # Readings show each stop before its message, which leaves open what the second car draws.
+    load, first, second = BaseLoad(LIMIT), credit(20, 20), credit(20, 20)
+    measured(load, 44, 0, first, second)
+    measured(load, 24, 11, first, second)
+    measured(load, 24, 12, second)
+    assert load.likely_a == all_phases(4)
+    measured(load, 4, 14, second)
+    measured(load, 4, 16, credit(0, 24))
+    assert load.likely_a == all_phases(4)
+
+
 @pytest.mark.parametrize("building_a", [10.0, 45.0])
 def test_base_load_follows_building_beside_car_that_reports_nothing(building_a: float) -> None:
     load, unreported = BaseLoad(LIMIT), credit(0, 32).expecting(all_phases(16), all_phases(16))
