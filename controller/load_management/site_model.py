@@ -393,10 +393,19 @@ class SiteModel:
         return most_a is not None and self.metering.unbalanced_a(circuit) > most_a + UNBALANCE_NOISE_A
 
     def find_unbalanced(self) -> set[EvseRef]:
-        """Return the EVSEs below circuits whose meters show more unbalance than they allow."""
+        """Return the EVSEs below circuits whose meters show more unbalance than they allow.
+
+        Cars that surely draw on all phases are left out: they load no lead.
+        """
         site = self.site
         limited = [site.circuit_by_id[name] for name in site.unbalance_a]
-        return {evse.ref for each in limited if self._is_unbalanced(each) for evse in site.below[each.id]}
+        return {
+            evse.ref
+            for each in limited
+            if self._is_unbalanced(each)
+            for evse in site.below[each.id]
+            if not all(self.by_ref[evse.ref].model.sure_phases)
+        }
 
     def _follow_car_steps(self, circuit: CircuitNode, now: float) -> None:
         """Have a car make a step where nothing else shows whether a circuit's meter is right."""

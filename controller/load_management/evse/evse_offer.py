@@ -526,7 +526,8 @@ class EvseOffer:
             return share_a, TEST_A, may_differ
         if share_a <= self._cut_below_a + RETURNED_A:
             return share_a, deepest_a(share_a), may_differ
-        return share_a, max(STEP_A, LAG * share_a) if may_differ else STEP_A, may_differ
+        lags = may_differ or (allocation is not None and self._lags_without_lead(share_a))
+        return share_a, max(STEP_A, LAG * share_a) if lags else STEP_A, may_differ
 
     def _may_differ(self, share_a: float) -> bool:
         """Return True if its offer may differ from its share until its renewal.
@@ -534,10 +535,17 @@ class EvseOffer:
         It may where the share is bound by the room of circuits alone: whoever needs that room gets it by a
         cut. Limits of its own, unbalance and surplus are followed at once.
         """
+        return self._is_bound_by_room(share_a) and not self._demand.unbalance_limited
+
+    def _lags_without_lead(self, share_a: float) -> bool:
+        """Return True if its offer may stay below its share where unbalance is limited: it loads no lead."""
+        return self._is_bound_by_room(share_a) and all(self._model.sure_phases)
+
+    def _is_bound_by_room(self, share_a: float) -> bool:
         demand, most_a = self._demand, self._demand.most_a
         if most_a is None or demand.must_obey or demand.waits_for_surplus:
             return False
-        return share_a < most_a - NOISE_A and not demand.unbalance_limited
+        return share_a < most_a - NOISE_A
 
     def _explain(
         self,

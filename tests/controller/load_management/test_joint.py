@@ -318,3 +318,20 @@ def test_car_at_station_without_connection_leaves_its_lead_to_nobody() -> None:
     site.wait(900)
     assert max(_gap(amps) for amps in site.flowed[-900:]) <= 20.1
     assert [site.station(name).draw_a for name in "ABC"] == pytest.approx([16.0, 0.0, 32.0], abs=0.2)
+
+
+def test_unbalance_of_the_building_makes_no_writes_to_cars_on_all_phases() -> None:
+    # L3 leads by 20 A where 10 are allowed. No share of the car can change that.
+    stations = [make_station("A", car=CarModel(32.0))]
+    site = SiteHarness(
+        (make_grid(63.0, unbalance_a=10.0),),
+        stations,
+        lambda now: (5.0 + 0.02 * max(0.0, now - 600), 5.0, 25.0 + 0.02 * max(0.0, now - 600)),
+    )
+    site.connect()
+    site.wait(900)
+    assert stations[0].draw_a > 26.0
+    sent = len(stations[0].leases)
+    site.wait(600)
+    assert len(stations[0].leases) - sent <= 10
+    assert site.seconds_over("grid", 63.0) == 0
