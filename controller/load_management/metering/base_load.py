@@ -277,6 +277,9 @@ class _PhaseLoad:
         self._keep = RollingMax(WAIT_S)  # of the negated samples
         self._lowest = RollingMax(STEADY_S)  # of the negated samples
         self._short = RollingMax(JUMP_S)  # of the negated samples
+        self.level_a = 0.0
+        """Sample, before a fall that a message about a car may explain yet (A)."""
+        self._low = RollingMax(JUMP_S)  # of these, negated
         self._memory = RollingMax(MEMORY_S)
         self._first_at = 0.0
         self._last_at = 0.0
@@ -324,11 +327,13 @@ class _PhaseLoad:
                 self._fallen_at, self._before_fall = now, (self.sample, self.likely)
         self._was_worst_case = is_worst_case
         self.sample, self.likely = sample, likely
+        may_stop = now <= self._fallen_at + STOPPED_S
+        self.level_a = max(sample, self._before_fall[0]) if may_stop else sample
         self._sure_a, self._last_at = sure, now
         pulses, reserve = self._pulses, self._reserve
         if stop:
             self._keep.clear()
-        _, _, peak_a, reserved_a, negated_a, _, steady_a, lowest_a, _ = RollingMax.add_all(
+        _, _, peak_a, reserved_a, negated_a, _, steady_a, lowest_a, *_ = RollingMax.add_all(
             (
                 (self._held, lasting_a),
                 (self._start, start_a),
@@ -339,6 +344,7 @@ class _PhaseLoad:
                 (self._lowest, -sample),
                 (self._short, -sample),
                 (self._feed_in, start_a),
+                (self._low, -self.level_a),
             ),
             now,
         )
@@ -400,7 +406,7 @@ class _PhaseLoad:
         """
         if self.likely is None:
             return 0.0, 0.0, 0.0, 0.0, 0.0
-        windows = (self._held, self._doubted, self._keep, self._start, self._short)
+        windows = (self._held, self._doubted, self._keep, self._start, self._low)
         held_a, doubted_a, keep_a, start_a, lowest_a = RollingMax.highest_of(windows, now)
         highest = max(self.likely, held_a, doubted_a, self._reserve.peak_a(now))
         expected_a, regular_a = self._recurring.find_returning(self.likely, now)
@@ -572,6 +578,15 @@ class BaseLoad:
                 strict=True,
             )
         )
+
+    def without_common(self, found: LoadEstimates) -> LoadEstimates:
+        """Return estimates in which what all phases rise and fall by together is no lead of one."""
+        levels_a = [phase.level_a for phase in self._phases]
+        swing_a = max(0.0, min(high - level for high, level in zip(found.leading, levels_a, strict=True)))
+        dip_a = max(0.0, min(level - low for low, level in zip(found.low, levels_a, strict=True)))
+        first, second, third = (high - swing_a for high in found.leading)
+        low_first, low_second, low_third = (low + dip_a for low in found.low)
+        return found._replace(leading=(first, second, third), low=(low_first, low_second, low_third))
 
     def assumed(self, now: float) -> PhaseAmps:
         """Return the load to plan rises with while the meter is good (A per phase)."""

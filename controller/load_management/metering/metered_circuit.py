@@ -525,7 +525,8 @@ class MeteredCircuit:
 
     def _find_estimates(self, now: float) -> LoadEstimates:
         """Return the base loads of a good meter, at the worst while a phase is not proven."""
-        shown, before_fall_a = self._beside_battery(self.load.estimates(now)), self.steps.before_fall_a
+        shown = self.load.without_common(self._beside_battery(self.load.estimates(now)))
+        before_fall_a = self.steps.before_fall_a
         self.held_back_a = ZERO
         if self._unproven is None and before_fall_a == NOWHERE:
             return shown

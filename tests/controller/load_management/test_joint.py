@@ -335,3 +335,37 @@ def test_unbalance_of_the_building_makes_no_writes_to_cars_on_all_phases() -> No
     site.wait(600)
     assert len(stations[0].leases) - sent <= 10
     assert site.seconds_over("grid", 63.0) == 0
+
+
+def test_stop_of_a_car_on_all_phases_stops_no_car_on_one_phase() -> None:
+    # The reading shows that A is full a moment before its state: all phases fall by 32 A, none leads by it.
+    stations = [
+        make_station("A", car=CarModel(32.0)),
+        *(make_station(name, phases=(phase,), car=CarModel(32.0, (0,))) for phase, name in enumerate("BC")),
+    ]
+    site = SiteHarness((make_grid(63.0, unbalance_a=10.0),), stations, lambda _now: (3.2, 0.0, 3.5))
+    site.connect()
+    site.wait(900)
+    before_a = [site.station(name).draw_a for name in "BC"]
+    assert before_a == pytest.approx([10.3, 13.5], abs=0.3)
+    site.station("A").car = CarModel(0.0)
+    site.wait(60)
+    assert [site.station(name).draw_a for name in "BC"] == pytest.approx(before_a, abs=0.3)
+
+
+@pytest.mark.parametrize("pulse_s", [10, 30, 60])
+def test_pulses_of_the_building_on_all_phases_are_no_lead(pulse_s: int) -> None:
+    # Each phase carries 12 A or 2 A in the same moments: cars on two of them lead the third by 10 A.
+    stations = [
+        make_station(name, phases=(phase,), car=CarModel(32.0, (0,))) for phase, name in enumerate("AB")
+    ]
+    site = SiteHarness(
+        (make_grid(63.0, unbalance_a=10.0),),
+        stations,
+        lambda now: (12.0 if now % (2 * pulse_s) < pulse_s else 2.0,) * 3,
+    )
+    site.connect()
+    site.wait(1200)
+    assert max(_gap(amps) for amps in site.flowed[60:]) <= 10.1
+    assert [each.draw_a for each in stations] == pytest.approx([10.0, 10.0], abs=0.2)
+    assert all(limit_a >= 6.0 for each in stations for at, limit_a in each.leases if at > 300)
