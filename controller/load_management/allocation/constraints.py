@@ -51,6 +51,8 @@ OPPOSITE = [PAIRS.index((low, high)) for high, low in PAIRS]
 PairAmps = Sequence[float]
 """A for each of `PAIRS`."""
 NO_LEADS: PairAmps = (0.0,) * len(PAIRS)
+LEAD_LEFT = 3
+"""Lead (tenths) that is left beyond the minimum of an EVSE that starts: readings flutter by as much."""
 
 
 class DimmedGroup(msgspec.Struct, frozen=True):
@@ -226,8 +228,9 @@ class Constraints:
         """Set the rooms of the leads."""
         for circuit, rooms in leads.items():
             first = self._leads_of[circuit]
-            for room in (self.room, self.keep_room, self.start_room):
+            for room in (self.room, self.keep_room):
                 room[first : first + len(PAIRS)] = rooms
+            self.start_room[first : first + len(PAIRS)] = [room - LEAD_LEFT for room in rooms]
 
     def pools_in_order(self) -> list[Pool]:
         """Return the pools of all priorities, the most important first."""

@@ -285,7 +285,7 @@ def _stops(station: StationModel) -> int:
     return sum(after == 0 < before for before, after in pairwise(limits))
 
 
-@pytest.mark.parametrize(("taken_a", "left_a"), [(32.0, 0.0), (12.0, 6.0)])
+@pytest.mark.parametrize(("taken_a", "left_a"), [(32.0, 0.0), (11.0, 7.0)])
 def test_cars_on_surplus_count_the_leads_of_the_others(taken_a: float, left_a: float) -> None:
     # 20 A may lead: what A is offered of them on L1 (2 A beyond its draw) is not there for B.
     grid = make_grid(63.0, unbalance_a=20.0, generation_a=40.0)
@@ -369,3 +369,19 @@ def test_pulses_of_the_building_on_all_phases_are_no_lead(pulse_s: int) -> None:
     assert max(_gap(amps) for amps in site.flowed[60:]) <= 10.1
     assert [each.draw_a for each in stations] == pytest.approx([10.0, 10.0], abs=0.2)
     assert all(limit_a >= 6.0 for each in stations for at, limit_a in each.leases if at > 300)
+
+
+def test_car_starts_only_into_a_lead_that_noise_does_not_take() -> None:
+    # L1 may lead L3 by 10 A; the building's 4 A leave 6.0 A, less by the last digit of every third reading.
+    stations = [
+        make_station("A", phases=(0,), car=CarModel(32.0, (0,))),
+        make_station("B", car=CarModel(32.0)),
+    ]
+    site = SiteHarness(
+        (make_grid(63.0, unbalance_a=10.0),), stations, lambda now: (6.0 + 0.04 * (now % 3 == 0), 7.0, 2.0)
+    )
+    site.connect()
+    site.wait(1800)
+    assert stations[0].draw_a == 0.0
+    assert sum(limit_a >= 6.0 for at, limit_a in stations[0].leases if at > 60) <= 1
+    assert stations[1].draw_a == 32.0
