@@ -43,6 +43,9 @@ LONGEST_PAUSE_S = 0.5
 site connect after a restart, shares one. A cut waits for no pause."""
 AT_ONCE = 20
 """Largest site (EVSEs) on which each station that connects has a pass of its own."""
+FIRST_READINGS_S = 5.0
+"""Longest time (s) after a restart for which running limits stay as they are until each meter has been read.
+Without a reading a circuit counts at its worst: cars would be stopped that may charge on a moment later."""
 CUT_AT_ONCE = 150
 """Largest site, or part of one (EVSEs), that is cut in one go; a larger one is cut in slices."""
 
@@ -63,6 +66,7 @@ class SiteControl:
         self.snapshots = SiteSnapshots(self._model, self._supply)
         self._due = False
         self._planned_at: float | None = None
+        self._started_at = self._first_pass_at = now
 
     def handle(self, event: SiteEvent, now: float) -> list[SetLimit]:
         """Take in one event; return what to send to stations because of it, in this order.
@@ -84,6 +88,8 @@ class SiteControl:
                     return self._plan_safely(now, urgent=True, within=circuit)
             elif self.energy.on_meter(event.state, now) is not None:
                 self._model.metering.set_battery(*self.energy.battery_flow_a(now))
+            if now < self._first_pass_at and not self.metering.awaits_readings(now):
+                self._first_pass_at = now
         if isinstance(event, SiteDimmed):
             self._model.due.updates.add_all(self._model.by_ref)
             if self._model.dimming.dim(event, now):
@@ -115,11 +121,11 @@ class SiteControl:
         if not self._due:
             return None
         pause_s = min(LONGEST_PAUSE_S, PASS_S_PER_EVSE * len(self._model.controllers))
-        return -math.inf if self._planned_at is None else self._planned_at + pause_s
+        return max(self._first_pass_at, -math.inf if self._planned_at is None else self._planned_at + pause_s)
 
     def _on_connected(self, station: str, now: float) -> list[SetLimit]:
         """Send what must be in the station even if it is gone again before the next pass."""
-        if len(self._model.controllers) <= AT_ONCE:
+        if len(self._model.controllers) <= AT_ONCE and now >= self._first_pass_at:
             return self._plan_safely(now)
         return [
             limit for each in self._model.of_station[station] for limit in each.delivery.secure_fallback(now)
@@ -172,11 +178,17 @@ class SiteControl:
         ]
 
     def restore(self, records: Mapping[EvseRef, DeliveryMemory]) -> None:
-        """Take over what was recorded before a restart; EVSEs that the site no longer has are ignored."""
+        """Take over what was recorded before a restart; EVSEs that the site no longer has are ignored.
+
+        While limits of them run, the first pass waits for a reading of each meter.
+        """
         for ref, record in records.items():
             if ref in self._model.by_ref:
                 self._model.by_ref[ref].restore(record)
                 self._model.by_ref[ref].mark_due()
+                self._model.update_credit(self._model.by_ref[ref], self._started_at)
+                if record.until > self._started_at and self.metering.awaits_readings(self._started_at):
+                    self._first_pass_at = self._started_at + FIRST_READINGS_S
 
     def _plan_safely(
         self, now: float, *, urgent: bool = False, within: CircuitNode | None = None
@@ -188,6 +200,9 @@ class SiteControl:
         stations below it are, as nothing else is in danger. The next pass, which is due at once, shares what
         that leaves to the others.
         """
+        if now < self._first_pass_at and not urgent and not self._pass.is_running:
+            self._due = True
+            return []
         part = self._pass.whole if within is None else self._pass.part_below(within.id)
         try:
             if part is not self._pass.whole and len(part.controllers) <= CUT_AT_ONCE:

@@ -170,6 +170,8 @@ class LimitDelivery:
         self._pending: dict[int, _Pending] = {}
         self._trail: tuple[float, float] = (0.0, 0.0)  # A that may still be taken, and until when
         self._following: list[tuple[float, float]] = []  # the same of each accepted cut, while it follows
+        self._restored: tuple[float, float] = (0.0, 0.0)
+        """The offer from before a restart (A), and until when it may last."""
         self._doubt_since: float | None = None
         self._before_doubt_a = evse.max_a
         self._replaced_max_a = 0.0
@@ -204,7 +206,7 @@ class LimitDelivery:
         """Take over what was recorded before a restart. A fallback above today's does not count."""
         self._has_changed()
         self.has_fallback = memory.has_fallback and memory.fallback_a <= self._evse.fallback_a + NOISE_A
-        self._trail = (memory.held_a, memory.until)
+        self._trail = self._restored = (memory.held_a, memory.until)
         self._written = deque(memory.written, maxlen=max(self._written.maxlen or 0, len(memory.written)))
 
     # Events
@@ -469,7 +471,7 @@ class LimitDelivery:
 
     def _moments(self) -> list[float]:
         """Return when that changes (s, monotonic) otherwise than by a cut that its station has followed."""
-        moments = [self._trail[1]]
+        moments = [self._trail[1], self._restored[1]]
         if self._doubt_since is not None:
             moments.append(self._doubt_since + DOUBT_S)
         if (lease := self._lease) is not None:
@@ -489,7 +491,8 @@ class LimitDelivery:
                     return pending.limit_a
         if self._lease is not None and now < self._lease.ends_at:
             return self._lease.limit_a
-        return self._without_lease_a
+        restored_a, until = self._restored
+        return max(restored_a, self._without_lease_a) if now < until else self._without_lease_a
 
     def offered_w(self, now: float) -> float | None:
         """Return its offer in W of all phases; None for a station that accepts A."""

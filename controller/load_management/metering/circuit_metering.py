@@ -223,6 +223,10 @@ class CircuitMetering:
         """Return the state of a circuit's own meter; None without one."""
         return self._metered.get(circuit)
 
+    def awaits_readings(self, now: float) -> bool:
+        """Return True if the meter of a circuit has no good reading."""
+        return any(not each.is_good(now) for each in self._metered.values())
+
     def metered_above(self, circuit: str) -> list[MeteredCircuit]:
         """Return the circuits with meters from this one up to the grid connection."""
         return [self._metered[each] for each in self._meters_up[circuit]]
