@@ -302,7 +302,10 @@ class CircuitSupply:
             circuit = self._model.site.circuit_by_id[circuit_id]
             metered = self._model.metering.metered(circuit_id)
             is_trusted = metered is None or metered.is_good(now)
-            base_w = self._model.metering.power_w(circuit, base.assumed[circuit_id])
+            base_a = base.assumed[circuit_id]
+            if metered is not None:
+                base_a = subtract(base_a, metered.load.unshown_a)
+            base_w = self._model.metering.power_w(circuit, base_a)
             worst_w = self._model.metering.power_w(circuit, circuit.limit_a)
             if not is_trusted:
                 held_a = sum(

@@ -66,7 +66,8 @@ class SiteControl:
         self.snapshots = SiteSnapshots(self._model, self._supply)
         self._due = False
         self._planned_at: float | None = None
-        self._started_at = self._first_pass_at = now
+        self._first_pass_at = -math.inf
+        """When the first pass is made after a restart, if not each meter has been read before."""
 
     def handle(self, event: SiteEvent, now: float) -> list[SetLimit]:
         """Take in one event; return what to send to stations because of it, in this order.
@@ -89,7 +90,7 @@ class SiteControl:
             elif self.energy.on_meter(event.state, now) is not None:
                 self._model.metering.set_battery(*self.energy.battery_flow_a(now))
             if now < self._first_pass_at and not self.metering.awaits_readings(now):
-                self._first_pass_at = now
+                self._first_pass_at = -math.inf
         if isinstance(event, SiteDimmed):
             self._model.due.updates.add_all(self._model.by_ref)
             if self._model.dimming.dim(event, now):
@@ -177,18 +178,20 @@ class SiteControl:
             and each.evse.circuit in self._model.site.partly_metered
         ]
 
-    def restore(self, records: Mapping[EvseRef, DeliveryMemory]) -> None:
+    def restore(self, records: Mapping[EvseRef, DeliveryMemory], now: float) -> None:
         """Take over what was recorded before a restart; EVSEs that the site no longer has are ignored.
 
         While limits of them run, the first pass waits for a reading of each meter.
         """
         for ref, record in records.items():
-            if ref in self._model.by_ref:
-                self._model.by_ref[ref].restore(record)
-                self._model.by_ref[ref].mark_due()
-                self._model.update_credit(self._model.by_ref[ref], self._started_at)
-                if record.until > self._started_at and self.metering.awaits_readings(self._started_at):
-                    self._first_pass_at = self._started_at + FIRST_READINGS_S
+            if (controller := self._model.by_ref.get(ref)) is not None:
+                controller.restore(record)
+                controller.mark_due()
+                controller.model.draw.restore_offer(controller.delivery.standing(now).held_a, now)
+                self._model.update_credit(controller, now)
+        if any(record.until > now for record in records.values()) and self.metering.awaits_readings(now):
+            self._first_pass_at = now + FIRST_READINGS_S
+            self.metering.expect_reports()
 
     def _plan_safely(
         self, now: float, *, urgent: bool = False, within: CircuitNode | None = None

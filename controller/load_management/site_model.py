@@ -477,12 +477,16 @@ class SiteModel:
         return found
 
     def _measure_peak(self, circuit: CircuitNode, now: float) -> None:
-        """Report a good reading to the quarter-hour peak of a circuit, with the building's part of it."""
+        """Report a good reading to the quarter-hour peak of a circuit, with the building's part of it.
+
+        What may be drawn by cars that have not been reported yet is no surge of the building.
+        """
         metered = self.metering.meter_of(circuit)
         power_w = self.metering.active_w(metered)
         if metered.reading is None or power_w is None or not metered.is_good(now):
             return
-        own_w = sum(metered.load.drawn_a) * self.metering.voltage_v(circuit.id)
+        own_a = (max(pair) for pair in zip(metered.load.drawn_a, metered.load.unshown_a, strict=True))
+        own_w = sum(own_a) * self.metering.voltage_v(circuit.id)
         self.energy.on_reading(circuit.id, power_w, power_w - own_w, metered.reading.energy_import_wh, now)
 
     def _update_help(self, controller: EvseController, now: float) -> None:

@@ -209,7 +209,7 @@ class CoreSite(ScenarioSite):
             station.id: StationStateTracker(self.spec.version, 230.0) for station in config.station
         }
         self.control = SiteControl(build_site(config), site_settings(config), now)
-        self.control.restore(self._delivered)
+        self.control.restore(self._delivered, now)
         self._ticks_at = self._meter_at = now
         self._identity: SiteIdentity | None = None
         self._dimming: DimmingController | None = None

@@ -210,7 +210,7 @@ class EnergySite(SiteHarness):
         self._answers.clear()
         loads = self.control.metering.take_records()
         self.control = SiteControl(self.site, self.settings, self.now)
-        self.control.restore(self.stored)
+        self.control.restore(self.stored, self.now)
         self.control.metering.restore(loads)
         self.control.energy.restore(self.records.values())
         self.control.energy.set_clock(self.day.begin + self.now, self.now)

@@ -156,7 +156,8 @@ class SiteHarness:
         self.building = building
         self.now = 0.0
         self.utc = utc
-        self.control = SiteControl(self.site, settings or SiteSettings(), 0.0)
+        self._settings = settings or SiteSettings()
+        self.control = SiteControl(self.site, self._settings, 0.0)
         if utc is not None:
             self.control.energy.set_clock(utc, 0.0)
         self.is_controlled = True
@@ -200,10 +201,13 @@ class SiteHarness:
         for each in self.stations.values():
             each.up = False
         self._answers.clear()
-        loads = self.control.metering.take_records()
-        self.control = SiteControl(self.site, SiteSettings(), self.now)
-        self.control.restore(self.stored)
+        loads, energies = self.control.metering.take_records(), self.control.energy.take_records()
+        self.control = SiteControl(self.site, self._settings, self.now)
+        self.control.restore(self.stored, self.now)
+        if self.utc is not None:
+            self.control.energy.set_clock(self.utc + self.now, self.now)
         self.control.metering.restore(loads)
+        self.control.energy.restore(energies)
         self.is_controlled = True
 
     def handle(self, event: SiteEvent) -> None:
@@ -221,7 +225,7 @@ class SiteHarness:
         self, site: SiteTree, settings: SiteSettings, other_meters: Collection[str] = ()
     ) -> None:
         """Reload another tree, wired as it is from now on; see `SiteControl.replace_site`."""
-        self.site = site
+        self.site, self._settings = site, settings
         for circuit in site.circuits:
             self.row_flowed.setdefault(circuit.id, [])
         for evse in site.evses:

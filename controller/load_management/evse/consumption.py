@@ -261,6 +261,12 @@ class ConsumptionTracker:
         self._reaction_s, self._slowest_s = reaction_s, slowest_s
         self._find_moments()
 
+    def restore_offer(self, limit_a: float, now: float) -> None:
+        """Take the offer from before a restart (A per phase) as one that its station has followed."""
+        self._offered_a = self._highest_a = self._lowest_a = self._unfollowed_a = limit_a
+        self._limits = deque([(now, limit_a)], maxlen=LIMITS)
+        self._find_moments()
+
     def replace_evse(self, evse: EvseNode) -> None:
         """Use other settings of the EVSE, on as many phases."""
         self._evse = evse

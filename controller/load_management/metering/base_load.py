@@ -64,6 +64,9 @@ START_S = 300.0
 """Time (s) that room was free until another car starts in it."""
 STEADY_S = 30.0
 """A base load that lasted this long is remembered: a moment of overload or of starting cars is not."""
+UNREPORTED_S = 120.0
+"""Time (s) from the first reading on for which a load may be that of cars without a report yet: after a start
+stations connect one by one. Until then it is not remembered, and is no surge of the building."""
 MEMORY_S = 900.0
 """Span of that memory (s). Its highest stands in for a meter without good readings."""
 LASTING_S = 12.0
@@ -282,6 +285,10 @@ class _PhaseLoad:
         self._low = RollingMax(JUMP_S)  # of these, negated
         self._memory = RollingMax(MEMORY_S)
         self._first_at = 0.0
+        self.is_shown = True
+        """False after a restart, until reports have shown what the EVSEs draw, or could have done so."""
+        self.shown_a = -math.inf
+        """The highest `least_a` until then: offers that rise make it less."""
         self._last_at = 0.0
         self.rise_a = 0.0
         """Rise within the last `JUMP_S` (A)."""
@@ -361,11 +368,24 @@ class _PhaseLoad:
         if sample > likely:
             further.append((self._doubted, sample))
             self._doubted_at = now
+        self.shown_a = max(self.shown_a, self.least_a)
+        self.is_shown |= self.most_a - self.least_a <= NOISE_A or now >= self._first_at + UNREPORTED_S
         if now >= self._first_at + STEADY_S:
-            further.append((self._memory, -steady_a))
+            if self.is_shown:
+                further.append((self._memory, -steady_a))
             self.rise_a = likely + lowest_a
             self.highest_rise_a = sample + lowest_a
         RollingMax.add_all(further, now)
+
+    @property
+    def unshown_a(self) -> float:
+        """Return what of the load to plan with cars may draw that no report has shown after a start (A).
+
+        It is nothing where they may draw more than the meter shows: as before their limits are known.
+        """
+        if self.is_shown or self.shown_a < 0:
+            return 0.0
+        return max(0.0, (self._held.highest(self._last_at) or 0.0) - self.shown_a)
 
     def before(self, now: float) -> tuple[float, float]:
         """Return the sample and the likely value that the next reading changes.
@@ -446,7 +466,7 @@ class _PhaseLoad:
     def worst(self) -> float:
         """Return the load to plan with while the meter is not good: from before its last good reading."""
         highest = self._memory.highest(self._last_at)
-        return max(0.0, self._steady() if highest is None else highest)
+        return max(0.0, self._steady() - self.unshown_a if highest is None else highest)
 
     def remembered(self) -> float:
         """Return the highest load that has lasted; negative infinity before one has."""
@@ -611,6 +631,17 @@ class BaseLoad:
         """Return what the EVSEs draw by the last reading, beside the likely load (A per phase)."""
         first, second, third = self._phases
         return (first.drawn_a, second.drawn_a, third.drawn_a)
+
+    def expect_reports(self) -> None:
+        """Take cars to draw by offers from before a restart until their stations report."""
+        for phase in self._phases:
+            phase.is_shown = False
+
+    @property
+    def unshown_a(self) -> PhaseAmps:
+        """Return what of the load to plan with cars may draw that no report has shown after a start (A)."""
+        first, second, third = (phase.unshown_a for phase in self._phases)
+        return (first, second, third)
 
     def worst(self) -> PhaseAmps:
         """Return the load to plan with while the meter is not good (A per phase)."""

@@ -227,6 +227,11 @@ class CircuitMetering:
         """Return True if the meter of a circuit has no good reading."""
         return any(not each.is_good(now) for each in self._metered.values())
 
+    def expect_reports(self) -> None:
+        """Take cars to draw by offers from before a restart until their stations report."""
+        for each in self._metered.values():
+            each.expect_reports()
+
     def metered_above(self, circuit: str) -> list[MeteredCircuit]:
         """Return the circuits with meters from this one up to the grid connection."""
         return [self._metered[each] for each in self._meters_up[circuit]]

@@ -481,6 +481,11 @@ class MeteredCircuit:
             return MeterProblem(FALLEN, Cause.NONE)
         return MeterProblem(self._state.limitation, self._state.cause)
 
+    def expect_reports(self) -> None:
+        """Take cars to draw by offers from before a restart until their stations report."""
+        for load in self._loads:
+            load.expect_reports()
+
     def is_good(self, now: float) -> bool:
         """Return True if its last reading is good for the current of each phase: no past one bridges it."""
         return self._assess(now)[2]

@@ -50,7 +50,7 @@ class LoadManagementService:
         """EVSE of each limit that is not answered yet, by its token."""
         for station, quirk in quirks.items():
             self._control.handle(QuirkSelected(station, quirk), trio.current_time())
-        self._control.restore(self._queue.load_memories())
+        self._control.restore(self._queue.load_memories(), trio.current_time())
         if (time_of_day := find_time_of_day()) is not None:
             self._control.energy.set_clock(time_of_day, trio.current_time())
         for part in (self._control.energy, self._control.metering):
@@ -110,7 +110,7 @@ class LoadManagementService:
         for station in sorted({ref.station for ref in added} & quirks.keys()):
             self._control.handle(QuirkSelected(station, quirks[station]), now)
         memories = self._queue.load_memories() if added else {}
-        self._control.restore({ref: memory for ref, memory in memories.items() if ref in added})
+        self._control.restore({ref: memory for ref, memory in memories.items() if ref in added}, now)
         if limits:
             self._queue_limits(limits, set(), now)
         self.share_current()

@@ -50,6 +50,9 @@ def settings(**energy: object) -> SiteSettings:
     return SiteSettings(energy=EnergySettings(zone=BERLIN, **energy))  # type: ignore[arg-type]
 
 
+PEAK_33_KW = PeakSettings(target_w=33_000.0)
+
+
 def make_energy_site(
     stations: list[StationModel],
     building: Building = lambda now: (0.0, 0.0, 0.0),
@@ -983,3 +986,24 @@ def test_energy_scenes_battery_set_and_removed_while_running() -> None:
     change(site)
     site.wait(5)
     assert site.control.energy.view(site.now).battery_a == 0.0
+
+
+@pytest.mark.parametrize("connects_s", [0, 20])
+def test_quarter_peak_restart_stops_no_car_that_charges(connects_s: int) -> None:
+    # 33 kW are 47.8 A; the building takes 12 A of them. Until the cars report, it may be all that is shown.
+    stations = [make_station(name) for name in "ABCD"]
+    site = make_energy_site(
+        stations, lambda _: (12.0, 12.0, 12.0), utc=NOON - NOON % QUARTER_S, peaks={"grid": PEAK_33_KW}
+    )
+    site.wait(60)
+    for station in stations:
+        site.plug_in(station.ref.station, CarModel())
+    site.wait(2 * QUARTER_S - 60)
+    site.restart()
+    site.wait(connects_s)
+    site.connect()
+    site.wait(QUARTER_S)
+    for station in stations:
+        assert min(limit_a for at, limit_a in station.leases if at >= 2 * QUARTER_S) >= 6.0
+    assert max(quarter_means_w(site)[1:]) <= 33_000.0
+    assert quarter_means_w(site)[2] > 0.95 * 33_000.0
