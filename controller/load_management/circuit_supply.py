@@ -304,7 +304,7 @@ class CircuitSupply:
             is_trusted = metered is None or metered.is_good(now)
             base_a = base.assumed[circuit_id]
             if metered is not None:
-                base_a = subtract(base_a, metered.load.unshown_a)
+                base_a = subtract(base_a, metered.load.unreported_a)
             base_w = self._model.metering.power_w(circuit, base_a)
             worst_w = self._model.metering.power_w(circuit, circuit.limit_a)
             if not is_trusted:

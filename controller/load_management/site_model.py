@@ -485,7 +485,7 @@ class SiteModel:
         power_w = self.metering.active_w(metered)
         if metered.reading is None or power_w is None or not metered.is_good(now):
             return
-        own_a = (max(pair) for pair in zip(metered.load.drawn_a, metered.load.unshown_a, strict=True))
+        own_a = (max(pair) for pair in zip(metered.load.drawn_a, metered.load.unreported_a, strict=True))
         own_w = sum(own_a) * self.metering.voltage_v(circuit.id)
         self.energy.on_reading(circuit.id, power_w, power_w - own_w, metered.reading.energy_import_wh, now)
 

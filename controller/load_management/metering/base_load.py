@@ -285,10 +285,10 @@ class _PhaseLoad:
         self._low = RollingMax(JUMP_S)  # of these, negated
         self._memory = RollingMax(MEMORY_S)
         self._first_at = 0.0
-        self.is_shown = True
+        self.is_reported = True
         """False after a restart, until reports have shown what the EVSEs draw, or could have done so."""
-        self.shown_a = -math.inf
-        """The highest `least_a` until then: offers that rise make it less."""
+        self._building_a = -math.inf
+        """The most that is the building's for sure, by a reading until then: the highest `least_a` (A)."""
         self._last_at = 0.0
         self.rise_a = 0.0
         """Rise within the last `JUMP_S` (A)."""
@@ -368,24 +368,24 @@ class _PhaseLoad:
         if sample > likely:
             further.append((self._doubted, sample))
             self._doubted_at = now
-        self.shown_a = max(self.shown_a, self.least_a)
-        self.is_shown |= self.most_a - self.least_a <= NOISE_A or now >= self._first_at + UNREPORTED_S
+        self._building_a = max(self._building_a, self.least_a)
+        self.is_reported |= self.most_a - self.least_a <= NOISE_A or now >= self._first_at + UNREPORTED_S
         if now >= self._first_at + STEADY_S:
-            if self.is_shown:
+            if self.is_reported:
                 further.append((self._memory, -steady_a))
             self.rise_a = likely + lowest_a
             self.highest_rise_a = sample + lowest_a
         RollingMax.add_all(further, now)
 
     @property
-    def unshown_a(self) -> float:
+    def unreported_a(self) -> float:
         """Return what of the load to plan with cars may draw that no report has shown after a start (A).
 
         It is nothing where they may draw more than the meter shows: as before their limits are known.
         """
-        if self.is_shown or self.shown_a < 0:
+        if self.is_reported or self._building_a < 0:
             return 0.0
-        return max(0.0, (self._held.highest(self._last_at) or 0.0) - self.shown_a)
+        return max(0.0, (self._held.highest(self._last_at) or 0.0) - self._building_a)
 
     def before(self, now: float) -> tuple[float, float]:
         """Return the sample and the likely value that the next reading changes.
@@ -466,7 +466,7 @@ class _PhaseLoad:
     def worst(self) -> float:
         """Return the load to plan with while the meter is not good: from before its last good reading."""
         highest = self._memory.highest(self._last_at)
-        return max(0.0, self._steady() - self.unshown_a if highest is None else highest)
+        return max(0.0, self._steady() - self.unreported_a if highest is None else highest)
 
     def remembered(self) -> float:
         """Return the highest load that has lasted; negative infinity before one has."""
@@ -635,12 +635,12 @@ class BaseLoad:
     def expect_reports(self) -> None:
         """Take cars to draw by offers from before a restart until their stations report."""
         for phase in self._phases:
-            phase.is_shown = False
+            phase.is_reported = False
 
     @property
-    def unshown_a(self) -> PhaseAmps:
+    def unreported_a(self) -> PhaseAmps:
         """Return what of the load to plan with cars may draw that no report has shown after a start (A)."""
-        first, second, third = (phase.unshown_a for phase in self._phases)
+        first, second, third = (phase.unreported_a for phase in self._phases)
         return (first, second, third)
 
     def worst(self) -> PhaseAmps:
