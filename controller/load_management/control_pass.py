@@ -530,7 +530,7 @@ class ControlPass:
         self._bookings.set(controller.evse, booking)
         self._falling.set(controller.evse, (booking[0], falling_a))
         if (planner := self._planners.get(self._model.site.circuits[0].id)) is not None:
-            planner.note_booking(controller.evse, booking)
+            planner.note_booking(controller.evse, booking, self._now)
 
     def _note_share(self, controller: EvseController, allocation: Allocation | None) -> None:
         """Note how the offer of an EVSE differs from its share, and for what room it waits to rise."""

@@ -22,6 +22,7 @@ from controller.load_management.allocation.headroom import (
     Bookings,
     FixedLeads,
     Headroom,
+    Lead,
 )
 from controller.load_management.allocation.phase_count_choice import consider, consider_alone
 from controller.load_management.allocation.rotation import REST_S, STOPS_S, Rotation
@@ -140,6 +141,7 @@ class SharePlanner:
         self._others: dict[EvseRef, Allocation] = {}
         """Results of the last pass that are not the allocator's."""
         self._guaranteed: dict[EvseRef, Demand] = {}
+        self._reserved_leads = FixedLeads(part.site)
         self._leads = FixedLeads(part.site)
         """Leads by EVSEs that do not take part in the sharing, and by draws beyond the offers."""
         self._may_lead: dict[EvseRef, None] = {}
@@ -226,6 +228,8 @@ class SharePlanner:
             else:
                 evses.pop(ref, None)
         self._reserved_bookings.set(evse, NO_BOOKING if is_commandable else each.booking.current(now))
+        if self._site.unbalance_a:
+            self._reserved_leads.set(ref, None if is_commandable else each.booking.lead(now))
         needed_a = evse.fallback_a + SETTLED_A
         self._idle_needs.set(evse, (each.model.phases, needed_a) if is_idle else NO_BOOKING)
         self._set_part(evse, demand, fixed)
@@ -286,10 +290,12 @@ class SharePlanner:
             dimmed=dimming.cap(each.evse, each.demand.phases_to_come) if dimming.has_caps else None,
         )
 
-    def note_booking(self, evse: EvseNode, booking: Booking) -> None:
+    def note_booking(self, evse: EvseNode, booking: Booking, now: float) -> None:
         """Note what is booked for an EVSE from now on, where it takes that before all others."""
-        if evse.ref in self._reserved:
+        if (each := self._reserved.get(evse.ref)) is not None:
             self._reserved_bookings.set(evse, booking)
+            if self._site.unbalance_a:
+                self._reserved_leads.set(evse.ref, each.booking.lead(now))
 
     def book_excess(self, headroom: Headroom, now: float) -> None:
         """Book what EVSEs draw beyond their offers, where everything else is booked already."""
@@ -310,8 +316,10 @@ class SharePlanner:
             each.booking.book_overdraw(room, now, is_dimmed=is_dimmed)
             if number % 100 == 0:
                 yield 100 * COST_OFFER
+        self._leads = self._reserved_leads.copy()
         if self._site.unbalance_a:
-            yield from self._find_leads(now)
+            for each in self._overdrawn.values():
+                self._leads.add(each.booking.overdraw_lead())
         dc = [each for each in self._dc if each.evse.ref not in self._reserved]
         self._supply.find_reserves(dc, room, now)
         self._supply.book_reserves(room)
@@ -338,16 +346,6 @@ class SharePlanner:
             yield from self._deny_fallbacks(room, now)
         self._to_note |= dict.fromkeys(self._others)
         self._note_others()
-
-    def _find_leads(self, now: float) -> Iterator[int]:
-        """Find the leads by EVSEs that cannot be commanded, and by draws beyond the offers."""
-        self._leads = FixedLeads(self._site)
-        for number, each in enumerate(self._reserved.values(), 1):
-            each.booking.add_lead(self._leads, now)
-            if number % 100 == 0:
-                yield 100 * COST_OFFER
-        for each in self._overdrawn.values():
-            each.booking.add_overdraw_lead(self._leads)
 
     def _set_turn_energies(self) -> None:
         """Set the places of EVSEs that take turns by energy."""
@@ -430,7 +428,8 @@ class SharePlanner:
             for each in stuck:
                 ref = each.evse.ref
                 each.booking.book(room, now)
-                each.booking.add_lead(self._leads, now)
+                if (lead := each.booking.lead(now)) is not None:
+                    self._leads.add(lead)
                 self._others[ref] = Allocation(ref, each.evse.min_a, NO_PAUSE)
                 self._allocator.set_demand(ref, None)
                 held.append(ref)
@@ -528,7 +527,7 @@ class SharePlanner:
                 help_a = share.limit_a if demand.help_a is None else demand.help_a
                 circuit = self._site.evse_by_ref[demand.ref].circuit
                 sure_phases = demand.sure_phases or demand.phases
-                leads.add(circuit, demand.phases, sure_phases, share.limit_a, help_a)
+                leads.add(Lead(circuit, demand.phases, sure_phases, share.limit_a, help_a))
         return leads
 
     def _surplus_demand(self, each: EvseController) -> Demand:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from copy import copy
 from operator import add, sub
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -219,12 +220,27 @@ class Headroom:
         return {circuit: self._row[COLUMNS * places[circuit][0] + 3] for circuit in self._with_sums}
 
 
+class Lead(NamedTuple):
+    """What an EVSE on a circuit may draw on each of these phases (A).
+
+    `sure`: those of them on which it draws in any case; `help_a`: what other phases may exceed by it (A).
+    """
+
+    circuit: str
+    phases: PhaseFlags
+    sure: PhaseFlags
+    amps: float
+    help_a: float
+
+
 class FixedLeads:
     """Leads of phases that EVSEs make whose current is not shared now, where unbalance is limited."""
 
     def __init__(self, site: SiteTree) -> None:
         self._site = site
         self._leads_a: dict[str, list[float]] = {}
+        self._leads: dict[EvseRef, Lead] = {}
+        """Leads that were set, each for an EVSE."""
 
     def copy(self) -> FixedLeads:
         """Return a copy with the same leads."""
@@ -232,18 +248,25 @@ class FixedLeads:
         found._leads_a = {circuit: list(amps) for circuit, amps in self._leads_a.items()}
         return found
 
-    def add(self, circuit: str, phases: PhaseFlags, sure: PhaseFlags, amps: float, help_a: float) -> None:
-        """Add what an EVSE on a circuit may draw on each of these phases (A).
+    def set(self, ref: EvseRef, lead: Lead | None) -> None:
+        """Set what an EVSE leads by, in place of what was set for it before; None: nothing."""
+        before = self._leads.pop(ref, None)
+        if before is not None:
+            self.add(before._replace(amps=-before.amps, help_a=-min(before.amps, before.help_a)))
+        if lead is not None:
+            self._leads[ref] = lead
+            self.add(lead)
 
-        `sure`: those of them on which it draws in any case; `help_a`: what other phases may exceed by it (A).
-        """
-        for each in self._site.path(circuit):
+    def add(self, lead: Lead) -> None:
+        """Add what an EVSE leads by."""
+        helps_a = lead.help_a if lead.amps < 0 else min(lead.amps, lead.help_a)
+        for each in self._site.path(lead.circuit):
             if each.unbalance_a is None:
                 continue
             leads_a = self._leads_a.setdefault(each.id, [0.0] * len(PAIRS))
-            for pair in leading(phases, sure):
-                leads_a[pair] += amps
-                leads_a[OPPOSITE[pair]] -= min(amps, help_a)
+            for pair in leading(lead.phases, lead.sure):
+                leads_a[pair] += lead.amps
+                leads_a[OPPOSITE[pair]] -= helps_a
 
     def of_circuit(self, circuit: str) -> PairAmps:
         """Return the lead of each pair on a circuit (A), less what the lower phase helps."""

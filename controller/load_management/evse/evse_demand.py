@@ -6,7 +6,7 @@ import math
 from operator import itemgetter
 
 from controller.load_management.allocation.allocator import ALL_IT_CAN_TAKE, Demand
-from controller.load_management.allocation.headroom import Booking, FixedLeads, Headroom
+from controller.load_management.allocation.headroom import Booking, Headroom, Lead
 from controller.load_management.allocation.rotation import Turn
 from controller.load_management.events import NO_PLAN, EvseOverridden, EvsePlan, EvseUse
 from controller.load_management.evse.consumption import OfferCredit
@@ -100,19 +100,20 @@ class EvseBooking:
         expected_a = max(standing.offered_a, model.draw.defiant_a)
         return (phases, booked_a), min(booked_a, max(0.0, booked_a - expected_a))
 
-    def add_lead(self, leads: FixedLeads, now: float) -> None:
-        """Add the most that its car may be taking now, where it charges without having a share."""
+    def lead(self, now: float) -> Lead | None:
+        """Return the most that its car may be taking now, where it charges without having a share."""
         model = self._model
-        if model.is_charging:
-            phases, booked_a = self.current(now)
-            drawn_a = min(booked_a, max(model.need_a(now), model.draw.defiant_a))
-            help_a = _least_on(phases, self.helping(now))
-            leads.add(model.evse.circuit, phases, model.sure_phases, drawn_a, help_a)
+        if not model.is_charging:
+            return None
+        phases, booked_a = self.current(now)
+        drawn_a = min(booked_a, max(model.need_a(now), model.draw.defiant_a))
+        help_a = _least_on(phases, self.helping(now))
+        return Lead(model.evse.circuit, phases, model.sure_phases, drawn_a, help_a)
 
-    def add_overdraw_lead(self, leads: FixedLeads) -> None:
-        """Add its draw beyond its offer, which is part of no share."""
+    def overdraw_lead(self) -> Lead:
+        """Return its draw beyond its offer, which is part of no share."""
         model = self._model
-        leads.add(model.evse.circuit, model.phases, model.sure_phases, model.draw.overdraw_a, 0.0)
+        return Lead(model.evse.circuit, model.phases, model.sure_phases, model.draw.overdraw_a, 0.0)
 
     def book(self, headroom: Headroom, now: float) -> None:
         """Book the most that it may be taking now."""
