@@ -154,5 +154,5 @@ class NeedsSeen(msgspec.Struct, frozen=True):
 
 
 EvseObservation = StateSeen | TransactionSeen | DrawSeen | NeedsSeen
-"""What an EVSE and its car show of themselves."""
+"""Observation of one EVSE and its car."""
 Observation = Booted | ProfilesTouched | BackendLimit | EvseObservation

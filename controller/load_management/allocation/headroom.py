@@ -221,7 +221,7 @@ class Headroom:
 
 
 class Lead(NamedTuple):
-    """What an EVSE on a circuit may draw on each of these phases (A).
+    """Current by which an EVSE on a circuit may let phases lead others: its most on each of its phases (A).
 
     `sure`: those of them on which it draws in any case; `help_a`: what other phases may exceed by it (A).
     """

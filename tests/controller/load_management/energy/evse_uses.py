@@ -1,4 +1,4 @@
-"""What EVSEs report to the energy plan in tests."""
+"""Uses of EVSEs, as the energy plan is given them, for tests."""
 
 from __future__ import annotations
 
