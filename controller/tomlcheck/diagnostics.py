@@ -249,12 +249,12 @@ def _line_of(path: DataPath, lines: Mapping[DataPath, int]) -> int:
 
 
 def _describe_path(path: DataPath, data: Any) -> str:
-    """Return e.g. `station "CS01" evse[0].max_a`: an array's element by its id where it has one."""
+    """Return e.g. `station "CS01" evse[0].max_a`: an array's element by its id or name where it has one."""
     words = ""
     for part in path:
         if isinstance(part, int):
             element = data[part] if isinstance(data, list) and part < len(data) else None
-            name = element.get("id") if isinstance(element, dict) else None
+            name = element.get("id", element.get("name")) if isinstance(element, dict) else None
             words += f' "{name}"' if isinstance(name, str) else f"[{part}]"
             data = element
         else:

@@ -124,42 +124,42 @@ def test_valid_row_is_read() -> None:
         ("[[quirk", "f.toml:1: TOML: "),
         ("[[quirks]]\nname='x'", "f.toml:1: quirks: is not a known key; did you mean quirk?"),
         ("quirk = 3", "f.toml:1: quirk: cannot be 3; write [[quirk]] with two brackets"),
-        (GOOD + "unit = 'kW'", 'f.toml:6: quirk[0].unit: cannot be "kW"; did you mean "W"?'),
-        (GOOD + "colour = 'red'", "f.toml:6: quirk[0].colour: is not a known key; remove it"),
-        (GOOD + "version = '1.5'", "f.toml:6: quirk[0].version: is not a known key; did you mean firmware?"),
-        (GOOD + "protocol = '1.6'", 'f.toml:6: quirk[0].protocol: cannot be "1.6"; did you mean "ocpp1.6"?'),
-        (GOOD + "decimals = 2", "f.toml:6: quirk[0].decimals: cannot be 2; write one of 0, 1"),
+        (GOOD + "unit = 'kW'", 'f.toml:6: quirk "x" unit: cannot be "kW"; did you mean "W"?'),
+        (GOOD + "colour = 'red'", 'f.toml:6: quirk "x" colour: is not a known key; remove it'),
+        (GOOD + "version = '1.5'", 'f.toml:6: quirk "x" version: is not a known key; did you mean firmware?'),
+        (GOOD + "protocol = '1.6'", 'f.toml:6: quirk "x" protocol: cannot be "1.6"; did you mean "ocpp1.6"?'),
+        (GOOD + "decimals = 2", 'f.toml:6: quirk "x" decimals: cannot be 2; write one of 0, 1'),
         (
             GOOD + "purpose = 'ChargePointMaxProfile'",
-            'f.toml:6: quirk[0].purpose: cannot be "ChargePointMaxProfile"; did you mean "station"?',
+            'f.toml:6: quirk "x" purpose: cannot be "ChargePointMaxProfile"; did you mean "station"?',
         ),
         ("[[quirk]]\nvendor='X'", "f.toml:1: quirk[0].name: is missing; add name = ... (a text)"),
-        (GOOD.replace("X*", "*"), "f.toml:1: quirk[0]: matches every station; add vendor or model"),
+        (GOOD.replace("X*", "*"), 'f.toml:1: quirk "x": matches every station; add vendor or model'),
         (
             GOOD.replace("X*", "X.*"),
-            'f.toml:3: quirk[0].vendor: "X.*" matches no station: only * and ? stand for other '
+            'f.toml:3: quirk "x" vendor: "X.*" matches no station: only * and ? stand for other '
             'characters; did you mean "X*"?',
         ),
         (
             GOOD + "firmware = '>= 1.5'",
-            'f.toml:6: quirk[0].firmware: ">= 1.5" matches no station: only * and ? stand for other '
+            'f.toml:6: quirk "x" firmware: ">= 1.5" matches no station: only * and ? stand for other '
             'characters; did you mean "1.5"?',
         ),
-        (GOOD.replace("because", ""), "f.toml:1: quirk[0]: why or sources is missing; add both"),
+        (GOOD.replace("because", ""), 'f.toml:1: quirk "x": why or sources is missing; add both'),
         (
             GOOD + "steps_a = [8, 6]",
-            "f.toml:6: quirk[0].steps_a: does not ascend from above 0; write the limits (A) in "
+            'f.toml:6: quirk "x" steps_a: does not ascend from above 0; write the limits (A) in '
             "ascending order",
         ),
-        (GOOD + "steps_a = [0, 6]", "quirk[0].steps_a: does not ascend from above 0"),
-        (GOOD + "steps_a = [6]\nunit = 'W'", "quirk[0].steps_a: is in A, and unit is W; remove one of them"),
-        (GOOD + "max_stack_level = -1", "quirk[0].max_stack_level: cannot be -1; write 0 or more"),
-        (GOOD + "max_periods = 0", "quirk[0].max_periods: cannot be 0; write 1 or more"),
-        (GOOD + "writes_per_day = 3", "quirk[0].writes_per_day: cannot be 3; write 4 or more"),
-        (GOOD + GOOD, 'f.toml:7: quirk[1].name: "x" is already defined'),
+        (GOOD + "steps_a = [0, 6]", 'quirk "x" steps_a: does not ascend from above 0'),
+        (GOOD + "steps_a = [6]\nunit = 'W'", 'quirk "x" steps_a: is in A, and unit is W; remove one of them'),
+        (GOOD + "max_stack_level = -1", 'quirk "x" max_stack_level: cannot be -1; write 0 or more'),
+        (GOOD + "max_periods = 0", 'quirk "x" max_periods: cannot be 0; write 1 or more'),
+        (GOOD + "writes_per_day = 3", 'quirk "x" writes_per_day: cannot be 3; write 4 or more'),
+        (GOOD + GOOD, 'f.toml:7: quirk "x" name: "x" is already defined'),
         (
             GOOD + GOOD.replace('name = "x"', 'name = "y"'),
-            "f.toml:6: quirk[1]: vendor, model and firmware are those of another row; keep one of the two",
+            'f.toml:6: quirk "y": vendor, model and firmware are those of another row; keep one of the two',
         ),
     ],
 )

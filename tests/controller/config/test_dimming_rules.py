@@ -169,7 +169,7 @@ def test_dimming_rules_module_may_share_serial_port_with_meter() -> None:
 
 def test_dimming_rules_contact_without_required_key_is_error_at_place() -> None:
     lacking = WHOLE.replace("input = 3\n", "")
-    assert mistakes(lacking) == ["dimming.contact[0].input: is missing"]
+    assert mistakes(lacking) == ['dimming.contact "W3" input: is missing']
 
 
 @pytest.mark.parametrize(("max_a", "is_hinted"), [(16, True), (18, True), (20, False)])
@@ -208,7 +208,7 @@ def test_dimming_rules_module_with_unit_of_meter_is_error() -> None:
 def test_dimming_rules_limit_above_all_devices_is_hint() -> None:
     text = WHOLE.replace("limit_w = 4200", "limit_w = 42000").replace("max_a = 16", "max_a = 32")
     hints = {hint.key: hint.what for hint in check_config(text, "dimming.toml")[2]}
-    assert hints["dimming.contact[0].limit_w"].startswith("has no effect: all controllable EVSEs together")
+    assert hints['dimming.contact "W3" limit_w'].startswith("has no effect: all controllable EVSEs together")
 
 
 def hints(text: str, key: str) -> list[str]:

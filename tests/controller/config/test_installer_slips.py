@@ -268,7 +268,7 @@ ERRORS = [
         {"limit_kva": "0.63"},
         'circuit "grid" limit_kva: cannot be 0.63 kVA; did you mean 630? The unit is kVA, from 1 to 20000',
     ),
-    ("[[calendar]]", {"begin": '"6am"'}, 'calendar[0].begin: cannot be "6am"; did you mean "06:00"?'),
+    ("[[calendar]]", {"begin": '"6am"'}, 'calendar "night" begin: cannot be "6am"; did you mean "06:00"?'),
     (
         "[[departure]]",
         {"energy_kwh": '"80%"'},
@@ -278,7 +278,7 @@ ERRORS = [
     (
         "[[dimming.contact]]",
         {"on_when": '"low"'},
-        'dimming.contact[0].on_when: cannot be "low"; write the state of the input while the limit holds, '
+        'dimming.contact "K1" on_when: cannot be "low"; write the state of the input while the limit holds, '
         '"open" or "closed"',
     ),
     (
@@ -378,7 +378,7 @@ ERRORS = [
     (
         "[[calendar]]",
         {"begin": '"22:00:00"'},
-        'calendar[0].begin: cannot be "22:00:00"; did you mean "22:00"?',
+        'calendar "night" begin: cannot be "22:00:00"; did you mean "22:00"?',
     ),
     (
         "[load_management]",
@@ -528,37 +528,37 @@ ERRORS = [
     (
         "[[dimming.contact]]",
         {"limit_w": "60"},
-        "dimming.contact[0].limit_w: 60 W is less than any device draws; 60% of what all "
+        'dimming.contact "K1" limit_w: 60 W is less than any device draws; 60% of what all '
         "controllable EVSEs draw is 13248 (W)",
     ),
     (
         "[[dimming.contact]]",
         {"limit_w": '"60%"'},
-        'dimming.contact[0].limit_w: cannot be "60%"; write it in W, not in percent: a number '
+        'dimming.contact "K1" limit_w: cannot be "60%"; write it in W, not in percent: a number '
         "from 0 to 100000000 W",
     ),
     (
         "[[dimming.contact]]",
         {"limit_w": "0.3"},
-        "dimming.contact[0].limit_w: 0.3 W is less than any device draws; 30% of what all "
+        'dimming.contact "K1" limit_w: 0.3 W is less than any device draws; 30% of what all '
         "controllable EVSEs draw is 6624 (W)",
     ),
     (
         "[[dimming.contact]]",
         {"on_when": "true"},
-        "dimming.contact[0].on_when: cannot be true; write the state of the input while the "
+        'dimming.contact "K1" on_when: cannot be true; write the state of the input while the '
         'limit holds, "open" or "closed"',
     ),
     (
         "[[dimming.contact]]",
         {"on_when": '"high"'},
-        'dimming.contact[0].on_when: cannot be "high"; write the state of the input while the '
+        'dimming.contact "K1" on_when: cannot be "high"; write the state of the input while the '
         'limit holds, "open" or "closed"',
     ),
     (
         "[[dimming.contact]]",
         {"input": '"DI1"'},
-        'dimming.contact[0].input: cannot be "DI1"; write its number on the module, counted '
+        'dimming.contact "K1" input: cannot be "DI1"; write its number on the module, counted '
         "from 0: the first input is 0",
     ),
     (
@@ -744,7 +744,7 @@ ERRORS = [
         'station "CS01" authorise_when_away: cannot be "all"; did you mean "everyone"?',
     ),
     ("[[card]]", {"type": '"RFID"'}, 'card[0].type: cannot be "RFID"; did you mean "ISO14443"?'),
-    ("[[calendar]]", {"begin": '"10pm"'}, 'calendar[0].begin: cannot be "10pm"; did you mean "22:00"?'),
+    ("[[calendar]]", {"begin": '"10pm"'}, 'calendar "night" begin: cannot be "10pm"; did you mean "22:00"?'),
     (
         "[[departure]]",
         {"ready_by": '"6:30 am"'},
@@ -775,7 +775,7 @@ ERRORS = [
     (
         "[[calendar]]",
         {"days": '["mon", "tue", "mon"]'},
-        'calendar[0].days[2]: "mon" is listed twice; write the day that is missing, or remove it',
+        'calendar "night" days[2]: "mon" is listed twice; write the day that is missing, or remove it',
     ),
     (
         "[[departure]]",
@@ -1081,7 +1081,7 @@ ERRORS = [
     (
         "[[calendar]]",
         {"circuit": "1979-05-27"},
-        "calendar[0].circuit: cannot be 1979-05-27; write a text",
+        'calendar "night" circuit: cannot be 1979-05-27; write a text',
     ),
     (
         "[[circuit]]",
@@ -1109,7 +1109,7 @@ ERRORS = [
     (
         "[[dimming.contact]]",
         {"source": '"hems"'},
-        'dimming.contact[0].source: "hems" is no source of contacts; set kind = "contact" in it, or name '
+        'dimming.contact "K1" source: "hems" is no source of contacts; set kind = "contact" in it, or name '
         "another",
     ),
     (
@@ -1201,14 +1201,14 @@ HINTS = [
     (
         "[[calendar]]",
         {"circuit": '"grid"', "limit_a": "20", "limit_w": "-", "peak_kw": "-"},
-        'calendar[0].limit_a: is at or below base_load_a of "grid", 20 A: while the building draws that, no '
-        "car charges; write the limit of the whole circuit, with the building",
+        'calendar "night" limit_a: is at or below base_load_a of "grid", 20 A: while the building draws '
+        "that, no car charges; write the limit of the whole circuit, with the building",
     ),
     (
         "[[calendar]]",
         {"circuit": '"grid"', "limit_a": "-", "limit_w": "-", "peak_kw": "13"},
-        'calendar[0].peak_kw: is at or below base_load_a of "grid", 20 A (13.8 kW): while the building draws '
-        "that, no car charges; write the limit of the whole circuit, with the building",
+        'calendar "night" peak_kw: is at or below base_load_a of "grid", 20 A (13.8 kW): while the building '
+        "draws that, no car charges; write the limit of the whole circuit, with the building",
     ),
     (
         "[[circuit]]",
@@ -1531,7 +1531,7 @@ HINTS = [
             "mode": '"surplus"',
             "group": '"tenant"\n[[calendar]]\nname = "day"\nstations = ["CS01"]\nmode = "fair"',
         },
-        'calendar[1].mode: overrides that of "night" for the same stations at all times; '
+        'calendar "day" mode: overrides that of "night" for the same stations at all times; '
         "remove one of the two, or write other times",
     ),
     (
@@ -1584,29 +1584,29 @@ HINTS = [
     (
         "[[web.role]]",
         {"name": '"Viewer"', "permissions": '["stations:read"]'},
-        'web.role[0].name: "Viewer" is easily taken for the role "viewer"; choose another name; '
+        'web.role "Viewer" name: "Viewer" is easily taken for the role "viewer"; choose another name; '
         "viewer, operator and administrator exist without a table",
     ),
     (
         "[[web.role]]",
         {"name": '"admin"', "permissions": '["stations:read"]'},
-        'web.role[0].name: "admin" is easily taken for the role "administrator"; choose another '
+        'web.role "admin" name: "admin" is easily taken for the role "administrator"; choose another '
         "name; viewer, operator and administrator exist without a table",
     ),
     (
         "[[web.role]]",
         {"name": '"guard"', "permissions": '["stations:read", "stations:read"]'},
-        'web.role[0].permissions[1]: "stations:read" is listed twice; remove one of the two',
+        'web.role "guard" permissions[1]: "stations:read" is listed twice; remove one of the two',
     ),
     (
         "[[web.role]]",
         {"name": '"guard"', "permissions": '["stations:run", "stations:*"]'},
-        'web.role[0].permissions[0]: "stations:run" has no effect: "stations:*" contains it; remove it',
+        'web.role "guard" permissions[0]: "stations:run" has no effect: "stations:*" contains it; remove it',
     ),
     (
         "[[web.role]]",
         {"name": '"guard"', "permissions": '["sessions:run"]'},
-        'web.role[0].permissions[0]: "sessions:run" permits nothing; did you mean "sessions:read"?',
+        'web.role "guard" permissions[0]: "sessions:run" permits nothing; did you mean "sessions:read"?',
     ),
     (
         "[mqtt]",
@@ -1620,7 +1620,7 @@ HINTS = [
             "name": '"guard"',
             "permissions": '["stations:read"]\n[[web.role]]\nname = "Guard"\npermissions = ["sessions:read"]',
         },
-        'web.role[1].name: "Guard" is easily taken for the role "guard"; choose another name; '
+        'web.role "Guard" name: "Guard" is easily taken for the role "guard"; choose another name; '
         "viewer, operator and administrator exist without a table",
     ),
     (

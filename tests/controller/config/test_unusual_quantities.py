@@ -168,5 +168,5 @@ def test_unusual_quantities_dimming_below_law_is_hint() -> None:
     assert errors == []
     assert [text_of(each).partition(" is less")[0] for each in hints] == [
         "dimming.failsafe_w: 0 W",
-        "dimming.contact[0].limit_w: 420 W",
+        'dimming.contact "K1" limit_w: 420 W',
     ]

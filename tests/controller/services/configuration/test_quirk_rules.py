@@ -43,8 +43,8 @@ def test_quirk_rules_row_chosen_by_name_applies_to_any_boot(tmp_path: Path) -> N
     [
         (ROW, 'quirk = "garage wallbox"\n', 'does not exist; did you mean "Garage wallbox"?'),
         (ROW, 'quirk = "Nobody"\n', "name a row of site.quirks_file"),
-        (ROW + "steps_a = [9, 6]\n", "", "quirk[0].steps_a: does not ascend from above 0"),
-        (ROW + "speed = 3\n", "", "quirk[0].speed: is not a known key"),
+        (ROW + "steps_a = [9, 6]\n", "", 'quirk "Garage wallbox" steps_a: does not ascend from above 0'),
+        (ROW + "speed = 3\n", "", 'quirk "Garage wallbox" speed: is not a known key'),
         ("[[quirk]\n", "", "quirks.toml"),
         ("# S\u00fcd\n", "", "quirks.toml:1: TOML: is not UTF-8 text at column 4"),
     ],
