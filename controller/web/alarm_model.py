@@ -43,6 +43,16 @@ MOST_NAMED = 5
 UNANSWERED_WARN = 3
 """Messages of the last minutes that a backend has left without an answer."""
 OUTBOX_WARN_S, OUTBOX_CRITICAL_S = 3600.0, DAY_S
+KINDS = (
+    *("circuit-over-limit", "circuit-not-protected", "control-stalled", "dimming-source-lost"),
+    *("meter-lost", "meter-incomplete"),
+    *("limit-not-followed", "evse-not-configured", "evse-at-fallback", "evse-faulted", "station-away"),
+    *("store-not-writable", "store-damaged", "disk-low", "configuration-invalid"),
+    *("outbox-old", "messages-set-aside", "backend-away", "backend-silent"),
+    *("clock-unverified", "signing-waits", "clock-differs", "certificate-ends"),
+    *("removed-evse-booked", "dimming-active"),
+)
+"""All kinds, in the order of alarms of one severity: what concerns the current of all cars is first."""
 
 
 class Severity(enum.StrEnum):
@@ -109,10 +119,15 @@ class AlarmBook:
 
     @property
     def present(self) -> tuple[AlarmStatus, ...]:
-        """Return the alarms that are present, the most severe first."""
-        order = list(reversed(Severity))
+        """Return the alarms that are present: the most severe first, then by kind, then the oldest first."""
         alarms = [each.alarm for each in self._watched.values() if each.alarm is not None]
-        return tuple(sorted(alarms, key=lambda each: (order.index(Severity(each.severity)), each.since)))
+        return tuple(sorted(alarms, key=_rank))
+
+
+def _rank(alarm: AlarmStatus) -> tuple[int, int, str]:
+    """Return the place of an alarm among those that are present."""
+    severities = list(reversed(Severity))
+    return (severities.index(Severity(alarm.severity)), KINDS.index(alarm.kind), alarm.since)
 
 
 def _alarm(condition: AlarmCondition, since: str) -> AlarmStatus:

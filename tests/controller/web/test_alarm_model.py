@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 
 from controller.model.expiry import Expiry
 from controller.model.observations import EvseState
 from controller.model.statements import Statement, StatementCode
+from controller.web import alarm_model
 from controller.web.alarm_model import DAY_S, AlarmBook, AlarmCondition, Severity, find_conditions
 from controller.web.status_model import (
     ClockOffsetStatus,
@@ -260,6 +264,21 @@ def test_most_severe_alarm_is_first() -> None:
     critical = replace(condition(Severity.CRITICAL), kind="circuit-over-limit")
     book.update(iter([info, condition(), critical]), 0.0, NOON)
     assert [alarm.severity for alarm in book.present] == ["critical", "warning", "info"]
+
+
+def test_alarm_of_meter_is_before_an_older_one_of_a_clock() -> None:
+    book = AlarmBook()
+    clock, meter = replace(condition(), kind="clock-differs"), replace(condition(), kind="meter-lost")
+    book.update(iter([clock]), 0.0, NOON)
+    book.update(iter([clock, meter]), 60.0, NOON + 60)
+    assert [alarm.kind for alarm in book.present] == ["meter-lost", "clock-differs"]
+
+
+def test_alarm_of_each_kind_has_a_place_and_is_documented() -> None:
+    module, docs = Path(alarm_model.__file__), Path(alarm_model.__file__).parents[2] / "docs/page.md"
+    written = re.findall(r'(?:kind=|circuit, )"([a-z-]+)"', module.read_text())
+    assert sorted(written) == sorted(alarm_model.KINDS)
+    assert [kind for kind in alarm_model.KINDS if f"`{kind}`" not in docs.read_text()] == []
 
 
 def test_alarm_backend_away_with_a_wrong_clock_names_the_clock_first() -> None:
