@@ -28,6 +28,12 @@ def coded(template: LiteralString, **values: object) -> CodedText:
     return text
 
 
+def decimal(value: float, form: str = "g") -> str:
+    """Return a measured number as text, whose point is a comma in German. `form`: its format."""
+    whole, point, fraction = format(value, form).partition(".")
+    return coded("{whole}.{fraction}", whole=whole, fraction=fraction) if point else whole
+
+
 def text_of(error: Exception) -> str:
     """Return the text of an error, with its template where it was raised with a coded text."""
     text = error.args[0] if error.args else ""

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from drivers.coded_text import coded
+from drivers.coded_text import coded, decimal
 from drivers.errors import Cause
 from drivers.meter_model import MeterModel
 from drivers.read_plan import RegisterImage
@@ -181,7 +181,7 @@ def _find_impossible(
                 coded(
                     "{quantity} is {value}, which is impossible; check its model",
                     quantity=quantity,
-                    value=f"{value:g}",
+                    value=decimal(value),
                 )
             )
         if abs(value) < MIN_FLOAT:
@@ -190,7 +190,7 @@ def _find_impossible(
                     "{quantity} is {value}: the registers of a value come in the wrong order; check its "
                     "model and the word order that its gateway is set to",
                     quantity=quantity,
-                    value=f"{value:g}",
+                    value=decimal(value),
                 )
             )
     return None
@@ -207,8 +207,8 @@ def _check_apparent_power(current: PerPhase, voltage: PerPhase, power: PerPhase)
                     "model, its scale factors and its transformers",
                     phase=phase,
                     watts=f"{watts:.0f}",
-                    amps=f"{amps:.2f}",
-                    volts=f"{volts:.1f}",
+                    amps=decimal(amps, ".2f"),
+                    volts=decimal(volts, ".1f"),
                 ),
                 contradiction=True,
             )

@@ -15,7 +15,7 @@ from enum import StrEnum
 
 import msgspec
 
-from drivers.coded_text import coded
+from drivers.coded_text import coded, decimal
 
 STEP_S = 0.5
 """Change of wall clock against monotonic clock between two checks that counts as a step."""
@@ -111,7 +111,7 @@ class ClockMonitor:
             return msgspec.structs.replace(
                 self._status,
                 state=ClockState.UNVERIFIED,
-                reason=coded("the last check is more than {limit} s old", limit=f"{limit:g}"),
+                reason=coded("the last check is more than {limit} s old", limit=decimal(limit)),
             )
         return self._status
 
@@ -191,8 +191,8 @@ class ClockMonitor:
                 ClockState.UNVERIFIED,
                 coded(
                     "the clock may be off by {bound} s, {most} are allowed",
-                    bound=f"{bound:.3f}",
-                    most=f"{limits.max_error_s:g}",
+                    bound=decimal(bound, ".3f"),
+                    most=decimal(limits.max_error_s),
                 ),
             )
         if limits.legal_authority is None:

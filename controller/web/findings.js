@@ -4,6 +4,7 @@ import { element } from "/assets/elements.js";
 import { language, text } from "/assets/texts.js";
 
 const DE = {
+  "{whole}.{fraction}": "{whole},{fraction}",
   " with{parts}": " mit{parts}",
   "\"virtual\" is for a meter that is computed from others": "\"virtual\" gilt für einen Zähler, der aus anderen berechnet wird",
   "\"virtual\" needs plus or stations": "\"virtual\" braucht plus oder stations",

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 import msgspec
 import trio
 
-from drivers.coded_text import coded
+from drivers.coded_text import coded, decimal
 from drivers.errors import BusError, Cause, ModbusAnswerError
 from drivers.modbus.framing import Diagnosis, Exchange, InvalidAnswer
 from drivers.modbus.pymodbus_frames import DeviceException, Registers
@@ -237,7 +237,7 @@ class Bus(ABC):
                 "bus settings, and raise timeout_s if it is slow",
                 unit=unit,
                 bus=self.name,
-                timeout=f"{timeout_s:g}",
+                timeout=decimal(timeout_s),
             )
         )
 
@@ -255,7 +255,7 @@ class Bus(ABC):
                 "{bus} cannot be reached within {timeout} s; check its address and the network, and raise "
                 "timeout_s if it is slow",
                 bus=self.name,
-                timeout=f"{timeout_s:g}",
+                timeout=decimal(timeout_s),
             )
         )
 

@@ -7,7 +7,7 @@ import ssl
 
 import trio
 
-from drivers.coded_text import CodedText, coded
+from drivers.coded_text import CodedText, coded, decimal
 from drivers.errors import BusError, Cause
 from drivers.file_stamp import FileStamp
 from drivers.modbus.bus import Bus, ConnectionClosedError, os_reason, read_descriptor, write_descriptor
@@ -160,7 +160,7 @@ class TcpBus(Bus):
                 "{bus} did not complete the TLS handshake within {timeout} s; check that its port uses TLS, "
                 "and raise timeout_s if it is slow",
                 bus=self.name,
-                timeout=f"{timeout_s:g}",
+                timeout=decimal(timeout_s),
             )
         )
 

@@ -20,6 +20,7 @@ from drivers.coded_text import (
     CodedText,
     TextParts,
     coded,
+    decimal,
     join_and,
     join_or,
     join_texts,
@@ -122,6 +123,13 @@ def test_coded_text_is_the_same_after_a_file() -> None:
     assert (parts_of("plain"), rebuild_text("plain")) == (None, "plain")
 
 
+def test_coded_text_decimal_has_a_comma_in_german() -> None:
+    text = coded("it shows {frequency} Hz; check its register map", frequency=decimal(49.95))
+    assert text == "it shows 49.95 Hz; check its register map"
+    assert GERMAN[decimal(-12.5).template] == "{whole},{fraction}"
+    assert (decimal(-12.5), decimal(1.0), decimal(3.0, ".1f")) == ("-12.5", "1", "3.0")
+
+
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_coded_text_has_german_text_with_the_same_values(template: str) -> None:
     def named(text: str) -> set[str]:
@@ -197,6 +205,24 @@ def test_text_of_status_has_a_template(path: Path) -> None:
         if is_plain(text)
     ]
     assert plain == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [each for each in METERING if each.name != "meter_model.py"],  # its values are those of a file
+    ids=lambda path: f"{path.parent.name}-{path.name}",
+)
+def test_text_of_status_has_decimals_of_both_languages(path: Path) -> None:
+    formatted = [
+        ast.unparse(each)
+        for call in calls(path)
+        if isinstance(call.func, ast.Name) and call.func.id == "coded"
+        for each in ast.walk(call)
+        if isinstance(each, ast.FormattedValue)
+        and each.format_spec is not None
+        and not ast.unparse(each.format_spec).endswith((".0f'", "d'", "x'", "X'"))
+    ]
+    assert formatted == [], "decimal() writes a comma in German"
 
 
 def test_coded_text_alternatives_are_joined_in_both_languages() -> None:

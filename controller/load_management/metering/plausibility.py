@@ -23,7 +23,7 @@ from __future__ import annotations
 import msgspec
 
 from controller.load_management.site_tree import CircuitNode, PhaseAmps
-from drivers.coded_text import coded, join_and
+from drivers.coded_text import coded, decimal, join_and
 from drivers.decoding import describe_contradiction
 from drivers.reading import Reading
 
@@ -94,7 +94,7 @@ class PlausibilityBounds(msgspec.Struct, frozen=True):
         if not frequency and _is_all_zero(reading):
             return coded("every value is 0; check its power supply and its gateway")
         if frequency is not None and not FREQUENCY_HZ[0] <= frequency <= FREQUENCY_HZ[1]:
-            return coded("it shows {frequency} Hz; check its register map", frequency=f"{frequency:g}")
+            return coded("it shows {frequency} Hz; check its register map", frequency=decimal(frequency))
         for phase, (shown, most) in enumerate(zip(amps, self.feed_in_a, strict=True), start=1):
             if shown < -most:
                 return coded(

@@ -18,7 +18,7 @@ from controller.commands.command_statements import describe_command
 from controller.commands.site_command import COMMANDS, SiteCommand
 from controller.services import ServiceError
 from controller.services.access.audit_log import AuditLog
-from drivers.coded_text import coded, text_of
+from drivers.coded_text import coded, decimal, text_of
 
 log = logging.getLogger("controller")
 
@@ -100,7 +100,7 @@ class CommandService:
                 coded(
                     "{name}: no answer within {timeout_s} s",
                     name=command.name,
-                    timeout_s=f"{COMMAND_TIMEOUT_S:g}",
+                    timeout_s=decimal(COMMAND_TIMEOUT_S),
                 )
             ) from error
         except Exception as error:

@@ -19,7 +19,7 @@ from controller.timekeeping import TimekeepingError
 from controller.timekeeping.chrony_protocol import MAX_REPLY_BYTES
 from controller.timekeeping.chrony_session import ChronySession
 from controller.timekeeping.clock_status import ClockReading
-from drivers.coded_text import TextParts, coded, parts_or_text, rebuild_text, text_of
+from drivers.coded_text import TextParts, coded, decimal, parts_or_text, rebuild_text, text_of
 
 CHRONY_SOCKET = Path("/run/chrony/chronyd.sock")
 REPORT_FILE = Path("/run/local-controller-chrony/report.json")
@@ -111,7 +111,7 @@ def read_report(path: Path, now: float) -> ClockReading | None:
 
 def _describe(error: OSError | TimekeepingError) -> str:
     if isinstance(error, TimeoutError):
-        return coded("chronyd did not answer within {duration} s", duration=f"{REPLY_S:g}")
+        return coded("chronyd did not answer within {duration} s", duration=decimal(REPLY_S))
     if isinstance(error, OSError):
         return coded("chronyd cannot be asked: {reason}", reason=error.strerror)
     return text_of(error)
