@@ -278,6 +278,7 @@ class SiteHarness:
             if station.up and not station.silent:
                 accepted = station.accept(command, self.now)
                 self.handle(LimitAnswered(command.token, accepted, "" if accepted else "Rejected"))
+                self.stored |= self.control.delivery_records({command.ref}, self.now)
 
     def _flow(self) -> None:
         totals = {circuit.id: [0.0, 0.0, 0.0] for circuit in self.site.circuits}

@@ -250,6 +250,12 @@ class EvseController:
         if record.goal is not None:
             self.model.goal.restore(record.goal)
 
+    def may_be_charging(self, now: float) -> bool:
+        """Return True if its car may be charging: by its state, or by its limit until that is reported."""
+        if self.model.state is EvseState.UNKNOWN:
+            return self.delivery.standing(now).held_a >= self.evse.min_a
+        return self.model.is_charging
+
     def on_station_down(self, now: float) -> None:
         """Note that its station cannot be commanded any more."""
         self.model.on_station_down(now)

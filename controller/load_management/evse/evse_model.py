@@ -112,11 +112,6 @@ class EvseModel:
         return self.draw.most_loaded_a > DRAWING_A
 
     @property
-    def may_be_charging(self) -> bool:
-        """Return True if current may flow by the state, which is unknown after a restart."""
-        return self.state in CONDUCTING
-
-    @property
     def is_charging(self) -> bool:
         """Return True if its station reports that current flows."""
         return self.state is EvseState.CHARGING

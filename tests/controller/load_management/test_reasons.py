@@ -5,6 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+import msgspec
+import pytest
+
 from controller.load_management.events import EvseOverridden, GroupLimit, SiteDimmed
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import BackendLimit, EvseRef
@@ -44,6 +47,22 @@ def test_reason_of_share_is_the_circuit_that_is_full() -> None:
     stations = [make_station("A", "row", car=CarModel()), make_station("B", "row", car=CarModel())]
     site = settled(SiteHarness((make_grid(100.0), make_row("row", 32.0)), stations))
     assert site.evse_view("A").reason == "row L1 full"
+
+
+@pytest.mark.parametrize("away_s", [2, 8])
+def test_reason_of_waiting_car_after_restart_is_no_rest(away_s: int) -> None:
+    site = two_cars(13.0, lambda now: (2.0, 2.0, 2.0))
+    for station in site.stations.values():
+        station.evse = msgspec.structs.replace(station.evse, fallback_a=0.0)
+    site = settled(SiteHarness(site.site.circuits, [*site.stations.values()], site.building, utc=NOON))
+    assert site.station("A").draw_a == 10.0
+    site.restart()
+    site.wait(away_s)
+    site.connect()
+    for _ in range(30):
+        site.step()
+        assert site.evse_view("A").offered_a >= 6.0
+        assert site.evse_view("B").statement.code is StatementCode.NO_ROOM
 
 
 def test_reason_of_waiting_car_is_peak_of_building_with_its_time() -> None:
