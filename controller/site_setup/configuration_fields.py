@@ -32,7 +32,7 @@ class ConfigurationField(msgspec.Struct, frozen=True, kw_only=True):
     """One key in a form. `path`: its place in the file; `value`: as a person writes it, empty if not set.
 
     `label`: name of its text, e.g. circuit.limit_a. `unit` empty without. `words`: what a number may be
-    instead.
+    instead. `evse`: number of the EVSE of the station that it is of; None: it is of the table itself.
     """
 
     path: tuple[str | int, ...]
@@ -42,6 +42,7 @@ class ConfigurationField(msgspec.Struct, frozen=True, kw_only=True):
     unit: str = ""
     choices: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    evse: int | None = None
 
 
 class FieldGroup(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +115,7 @@ def _find_groups(data: Mapping[str, Any]) -> Iterator[FieldGroup]:
         group = _group("station", str(table.get("id", index)), path, table, own)
         evses = _tables(table, "evse") or ([] if has_default_evse else [{}])
         further = [
-            _field("station", (*path, "evse", number), evse, key)
+            _field("station", (*path, "evse", number), evse, key, evse=evse.get("id", 1))
             for number, evse in enumerate(evses)
             for key in _EVSE
             if "max_kw" not in evse
@@ -150,7 +151,9 @@ def _group(
     return FieldGroup(table=table, id=identity, fields=tuple(_field(table, path, data, key) for key in keys))
 
 
-def _field(table: str, path: tuple[str | int, ...], data: Mapping[str, Any], key: _Key) -> ConfigurationField:
+def _field(
+    table: str, path: tuple[str | int, ...], data: Mapping[str, Any], key: _Key, evse: Any = None
+) -> ConfigurationField:
     choices = PHASE_CHOICES if key.kind == "phases" else key.choices
     return ConfigurationField(
         path=(*path, key.name),
@@ -160,6 +163,7 @@ def _field(table: str, path: tuple[str | int, ...], data: Mapping[str, Any], key
         unit=key.unit,
         choices=choices,
         words=key.words,
+        evse=evse if isinstance(evse, int) else None,
     )
 
 
@@ -186,8 +190,7 @@ def change_fields(text: str, changes: Sequence[FieldChange], language: Language 
     for change in changes:
         field = fields.get(tuple(change.path))
         if field is None:
-            place = ".".join(map(str, change.path))
-            raise SetupError(f"{place[:80]}: is not in a form; change it in the file")
+            raise SetupError(f"{_place(change.path)[:80]}: is not in a form; change it in the file")
         _change_field(document, field, change.value.strip(), language)
     return document.text
 
@@ -213,8 +216,7 @@ def _change_field(document: SetupDocument, field: ConfigurationField, value: str
 
 
 def _read_value(field: ConfigurationField, value: str, language: Language) -> Any:
-    """Return a person's text as a value of TOML. Raises AnswerError."""
-    name = field.label
+    """Return a person's text as a value of TOML. Raises AnswerError, which names the place."""
     try:
         match field.kind:
             case "number":
@@ -231,4 +233,9 @@ def _read_value(field: ConfigurationField, value: str, language: Language) -> An
             case _:
                 return value
     except AnswerError as error:
-        raise AnswerError(f"{name}: {error}") from error
+        raise AnswerError(f"{_place(field.path)}: {error}") from error
+
+
+def _place(path: Sequence[str | int]) -> str:
+    """Return the path of a key as the page finds its field by, e.g. "circuit.0.limit_a"."""
+    return ".".join(map(str, path))

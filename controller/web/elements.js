@@ -188,4 +188,4 @@ export function showSecret(label, secret) {
 
 export const numberInput = (value, min, max, step = 1) => element("input", { type: "number", value: String(value), min: String(min), max: String(max), step: String(step), required: true });
 export const readNumber = (input) => Number(input.value);
-export const secretInput = (autocomplete) => element("input", { type: "password", required: true, autocomplete });
+export const secretInput = (autocomplete) => element("input", { type: "password", required: true, autocomplete, minLength: autocomplete === "new-password" ? 10 : 0 });

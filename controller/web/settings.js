@@ -25,7 +25,7 @@ function accountCard() {
   return element("section", { class: "card" }, element("h2", {}, text("account")), element("p", {}, me.name), button(text("ownPassword"), async () => {
     const members = await ask(text("ownPassword"), [["old", text("oldPassword"), secretInput("current-password")], ["new", text("newPassword"), secretInput("new-password")]]);
     if (!members) return;
-    try { await request("POST", "/password", members); await begin(); } catch (error) { show(text("notDone", { text: error.message })); }
+    try { await request("POST", "/password", members); await begin(); show(text("passwordChanged")); } catch (error) { show(text("notDone", { text: error.message })); }
   }));
 }
 
@@ -128,8 +128,10 @@ function fieldInput(each) {
 function formOf(group, forms, load) {
   const fields = group.fields.map((each) => [each, fieldInput(each)]);
   for (const [each, input] of fields) Object.assign(input.dataset, { value: input.value, path: JSON.stringify(each.path) });
-  const evses = group.fields.filter((each) => each.path[2] === "evse").map((each) => each.path[3]);
-  const label = (each) => fieldLabel(each) + (each.path[2] === "evse" && Math.max(...evses) > 0 ? ` – ${text("evse")} ${each.path[3] + 1}` : "");
+  if (!can("configuration.write")) for (const [, input] of fields) Object.assign(input, input.tagName === "SELECT" ? { disabled: true } : { readOnly: true });
+  const evses = new Set(group.fields.map((each) => each.evse).filter((evse) => evse !== null));
+  const label = (each) => fieldLabel(each) + (each.evse !== null && evses.size > 1 ? ` – ${text("evse")} ${each.evse}` : "");
+  const name = [text(`table.${group.table}`), group.id].filter(Boolean).join(" ");
   const form = element("form", { onsubmit: async (event) => {
     event.preventDefault();
     const changes = fields.filter(([each, input]) => input.value.trim() !== each.value).map(([each, input]) => ({ path: each.path, value: input.value.trim() }));
@@ -137,10 +139,13 @@ function formOf(group, forms, load) {
     try {
       const review = await request("POST", "/configuration/fields", { base: forms.version, changes, language: document.documentElement.lang });
       if (await confirmReview(review) && await command("configuration.write", { text: review.text, base: review.version }, text("write"))) load(form);
-    } catch (error) { show(text("notDone", { text: error.message })); }
+    } catch (error) {
+      const wrong = fields.find(([each]) => error.message.startsWith(`${each.path.join(".")}: `));
+      if (wrong) wrong[1].focus();
+      show(text("notDone", { text: wrong ? `${name}, ${label(wrong[0])}${error.message.slice(wrong[0].path.join(".").length)}` : error.message }));
+    }
   } }, element("div", { class: "fields" }, ...fields.map(([each, input]) => field(label(each), input))), can("configuration.write") ? element("p", { class: "actions" }, element("button", { type: "submit" }, text("save"))) : null);
-  const name = text(`table.${group.table}`);
-  return element("details", {}, element("summary", {}, group.id ? `${name} ${group.id}` : name), form);
+  return element("details", {}, element("summary", {}, name), form);
 }
 
 // Shows the differences and what the check finds; resolves to true if they are to be written.

@@ -119,6 +119,13 @@ try {
   await fold.click();
   const limit = await page.evaluateHandle(() => document.querySelector("main details[open] input"));
   await limit.click({ count: 3 });
+  await limit.type("much");
+  await limit.press("Enter");
+  await page.waitForFunction(() => !document.querySelector("#message").hidden);
+  const wrong = await limit.evaluate((input) => [document.querySelector("#message").textContent, document.activeElement === input]);
+  await page.evaluate(() => { document.querySelector("#message").hidden = true; });
+  problems.pop(); // the rejection, which Chromium logs
+  await limit.click({ count: 3 });
   await limit.type("50");
   await audit("form");
   await page.click("main details[open] form button[type=submit]");
@@ -132,7 +139,7 @@ try {
   await shown("site.id");
   await audit("again");
   const proposed = await page.$eval(`${at("site.id")} input`, (node) => node.value);
-  console.log(JSON.stringify({ password: password.length, difference, hint, proposed, problems, foreign, accessibility, wide }));
+  console.log(JSON.stringify({ password: password.length, difference, wrong, hint, proposed, problems, foreign, accessibility, wide }));
 } finally {
   await browser.close();
 }

@@ -104,6 +104,10 @@ async def test_setup_in_chromium_leads_to_a_running_site(
     assert found["accessibility"] == []
     assert found["wide"] == []
     assert found["password"] >= 20
+    assert found["wrong"] in [
+        ["Not done: Circuit grid, Fuse, per phase (A): Write a number.", True],
+        ["Nicht ausgeführt: Stromkreis grid, Sicherung, je Phase (A): Eine Zahl angeben.", True],
+    ]
     assert [line[:14] for line in found["difference"]] == ["- limit_a = 63", "+ limit_a = 50"]
     assert found["proposed"] == "depot"
     assert f"ws://127.0.0.1:{daemon.port}/ocpp/" in found["hint"]

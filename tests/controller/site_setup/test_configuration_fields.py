@@ -46,6 +46,15 @@ def test_fields_show_values_as_a_person_writes_them() -> None:
     assert per_phase["circuit", 0, "limit_a"].value == "63/63/50.5"
 
 
+def test_fields_of_several_evses_have_the_numbers_of_these() -> None:
+    evses = "".join(f"[[station.evse]]\nid = {number}\n" for number in (2, 3))
+    fields = fields_of(f'[[station]]\nid = "TW"\ncircuit = "grid"\n{evses}[[station]]\nid = "CS"\n')
+    assert fields["station", 0, "evse", 0, "max_a"].evse == 2
+    assert fields["station", 0, "evse", 1, "max_a"].evse == 3
+    assert fields["station", 1, "evse", 0, "max_a"].evse == 1
+    assert fields["station", 0, "circuit"].evse is None
+
+
 @pytest.mark.parametrize(
     ("path", "value", "lines"),
     [
