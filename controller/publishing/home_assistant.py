@@ -72,6 +72,23 @@ def make_discovery(
         yield _device(prefix, identifier, device, available, entities, status.version)
 
 
+def is_discovery_of(root: str, payload: bytes) -> bool:
+    """Return True if a discovery message is of the gateway that publishes below `root`."""
+    try:
+        found = msgspec.json.decode(payload, type=_Discovery)
+    except msgspec.DecodeError:
+        return False
+    return any(each.topic == f"{root}/status" for each in found.availability)
+
+
+class _Availability(msgspec.Struct, frozen=True):
+    topic: str = ""
+
+
+class _Discovery(msgspec.Struct, frozen=True):
+    availability: tuple[_Availability, ...] = ()
+
+
 def _gateway_entities(gateway: str, root: str, status: ControllerStatus) -> Iterator[Entity]:
     for circuit in status.circuits:
         name, place = _object_id(circuit.id), f"{root}/circuits/{level(circuit.id)}"

@@ -1,7 +1,7 @@
 """MQTT messages of a status: one topic a value, retained, so that a subscriber sees the state at once.
 
     <root>/status                                  online, offline (last will)
-    <root>/circuits/<id>/power_w, current_l1_a ... meter_quality
+    <root>/circuits/<id>/power_w, current_l1_a ... limit_a, limit_now_a, meter_quality, over_limit
     <root>/meters/<id>/quality                     and of good readings, where the meter has them:
         power_w, current_l1_a, voltage_l1_v ... energy_import_wh, energy_export_wh
     <root>/stations/<id>/connected
@@ -50,6 +50,7 @@ def make_state_messages(root: str, status: ControllerStatus, voltage: float) -> 
         if circuit.measured_a is not None:
             yield from _currents(place, circuit.measured_a, voltage)
         yield _text(f"{place}/limit_a", f"{min(circuit.limit_a):g}")
+        yield _text(f"{place}/limit_now_a", f"{min(circuit.limit_now_a or circuit.limit_a):g}")
         yield _text(f"{place}/meter_quality", circuit.meter_quality or "none")
         yield _text(f"{place}/over_limit", _flag(circuit.over_limit_s > 0))
     for meter in status.meters:

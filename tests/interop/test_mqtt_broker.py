@@ -115,16 +115,24 @@ async def test_mqtt_broker_state_commands_and_availability_with_password(tmp_pat
     async with broker(tmp_path, f"password_file {tmp_path / 'passwords'}", port=port):
         subscriber = await subscribe_all(port, username="lc", password="secret")
         root = "local-controller/lc"
-        left = f"{root}/alarms/meter-lost/old"
-        subscriber.client.publish(left, b"{}", qos=1, retain=True)
-        await until(lambda: subscriber.messages.get(left) == b"{}")
+        device = b'{"availability": [{"topic": "%s/status"}]}'
+        left = {
+            f"{root}/alarms/meter-lost/old": b"{}",
+            f"{root}/stations/CS99/connected": b"true",
+            "homeassistant/device/lc_lc_CS99/config": device % root.encode(),
+        }
+        others = {"homeassistant/device/lc_other/config": device % b"local-controller/other"}
+        for topic, payload in (left | others).items():
+            subscriber.client.publish(topic, payload, qos=1, retain=True)
+        await until(lambda: (left | others).keys() <= subscriber.messages.keys())
         async with publishing(tmp_path, settings):
             await until(lambda: subscriber.messages.get(f"{root}/status") == b"online")
             await until(lambda: f"{root}/stations/CS02/1/reason" in subscriber.messages)
             assert subscriber.messages[f"{root}/stations/CS01/connected"] == b"false"
-            device = subscriber.messages["homeassistant/device/lc_lc_CS01/config"]
-            assert msgspec.json.decode(device)["device"]["via_device"] == "lc_lc"
-            await until(lambda: subscriber.messages[left] == b"")
+            found = subscriber.messages["homeassistant/device/lc_lc_CS01/config"]
+            assert msgspec.json.decode(found)["device"]["via_device"] == "lc_lc"
+            await until(lambda: {subscriber.messages[topic] for topic in left} == {b""})
+            assert [subscriber.messages[topic] for topic in others] == list(others.values())
 
             pause = b'{"command": "station.pause", "station": "CS01", "duration_s": 60}'
             subscriber.client.publish(f"{root}/command", pause)
@@ -258,7 +266,7 @@ async def test_mqtt_broker_lost_before_stop_does_not_raise(
         assert "MQTT status not published status=offline" in caplog.text
 
 
-async def test_mqtt_alarms_are_subscribed_after_whole_state(
+async def test_mqtt_own_topics_are_subscribed_after_whole_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
@@ -268,8 +276,8 @@ async def test_mqtt_alarms_are_subscribed_after_whole_state(
         calls.append(topic)
         return publish(client, topic, *rest, **more)
 
-    def record_subscribe(client: mqtt.Client, topic: str, *rest: Any, **more: Any) -> Any:
-        calls.append(topic)
+    def record_subscribe(client: mqtt.Client, topic: Any, *rest: Any, **more: Any) -> Any:
+        calls.extend([topic] if isinstance(topic, str) else [each for each, _ in topic])
         return subscribe(client, topic, *rest, **more)
 
     monkeypatch.setattr(mqtt.Client, "publish", record_publish)
@@ -278,8 +286,8 @@ async def test_mqtt_alarms_are_subscribed_after_whole_state(
     root = "local-controller/lc"
     settings = MqttConfig(host="127.0.0.1", port=port, interval_s=1.0)
     async with broker(tmp_path, "allow_anonymous true", port=port), publishing(tmp_path, settings):
-        await until(lambda: f"{root}/alarms/+/+" in calls)
-    before = calls[: calls.index(f"{root}/alarms/+/+")]
+        await until(lambda: f"{root}/alarms/#" in calls)
+    before = calls[: calls.index(f"{root}/alarms/#")]
     assert f"{root}/stations/CS02/1/power_w" in before
 
 

@@ -27,7 +27,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from controller.access.permissions import Actor, read_permissions
 from controller.commands.site_command import CommandFormatError, read_command
 from controller.config.schema import Config, MqttConfig
-from controller.publishing.home_assistant import make_discovery
+from controller.publishing.home_assistant import is_discovery_of, make_discovery
 from controller.publishing.mqtt_topics import (
     OFFLINE,
     ONLINE,
@@ -52,6 +52,8 @@ LONGEST_COMMAND = 4096
 KEEP_ALIVE_S = 30
 WHOLE_S = 60.0
 """Interval at which also values are published that have not changed: they expire in Home Assistant."""
+LEFT_S = 10.0
+"""Time for which retained messages are received that an earlier run has left at the broker."""
 STOP_S = 2.0
 CERTIFICATE_CHECK_S = 5.0
 """Interval at which the certificate of the connected broker is checked for a revocation."""
@@ -85,6 +87,8 @@ class MqttService:
         self._has_failed = False
         self._must_discover = True
         self._whole_at = -math.inf
+        self._cleared_at = math.inf
+        """Time from which on no messages of an earlier run are expected any more (s)."""
         self._changed = trio.Event()
         self._received_in, self._received_out = trio.open_memory_channel[bytes](MOST_COMMANDS_WAITING)
         self._client = self._make_client(config.site.id)
@@ -141,11 +145,24 @@ class MqttService:
                     self._whole_at = trio.current_time() + WHOLE_S
                 self._publish_state(whole=whole)
                 if is_first:
-                    # After the state: a retained alarm received from now on that is not in the memory of
+                    # After the state: a retained message received from now on that is not in the memory of
                     # topics is one that an earlier run has left, however late this task was scheduled.
-                    self._client.subscribe(f"{self._root}/alarms/+/+", qos=0)
+                    self._client.subscribe([(topic, 0) for topic in self._own_topics])
+                    self._cleared_at = trio.current_time() + LEFT_S
+                elif trio.current_time() >= self._cleared_at:
+                    self._client.unsubscribe(self._own_topics)
+                    self._cleared_at = math.inf
             with trio.move_on_after(self._settings.interval_s):
                 await self._changed.wait()
+
+    @property
+    def _own_topics(self) -> list[str]:
+        """Return the topics of all that is published retained, but for the status."""
+        kinds = ("alarms", "circuits", "dimming", "meters", "stations")
+        return [
+            *(f"{self._root}/{kind}/#" for kind in kinds),
+            f"{self._settings.discovery_prefix}/device/+/config",
+        ]
 
     def _publish_state(self, *, whole: bool) -> None:
         status = self._read_status()
@@ -241,7 +258,7 @@ class MqttService:
                 _run_soon(token, self._rediscover)
         elif message.topic != f"{self._root}/command":
             if message.retain and message.payload:
-                _run_soon(token, partial(self._on_retained_alarm, message.topic))
+                _run_soon(token, partial(self._on_retained, message.topic, bytes(message.payload)))
         elif message.retain:  # it would be executed again on each connection
             log.warning("MQTT command ignored topic=%s reason=retained", message.topic)
         else:
@@ -284,9 +301,10 @@ class MqttService:
         self._must_discover = True
         self._changed.set()
 
-    def _on_retained_alarm(self, topic: str) -> None:
-        """Remove an alarm that an earlier run of the controller has left at the broker."""
-        if not self._memory.has(topic):
+    def _on_retained(self, topic: str, payload: bytes) -> None:
+        """Remove what an earlier run of the controller has left at the broker, e.g. of a removed station."""
+        is_own = topic.startswith(f"{self._root}/") or is_discovery_of(self._root, payload)
+        if is_own and not (self._memory.has(topic) or self._discovered.has(topic)):
             self._publish(MqttMessage(topic, b""))
 
     def _received(self, payload: bytes) -> None:
