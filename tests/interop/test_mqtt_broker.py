@@ -247,6 +247,25 @@ def lose_broker(process: subprocess.Popen[bytes], client: mqtt.Client) -> None:
         time.sleep(0.01)
 
 
+async def test_mqtt_broker_that_rejects_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    settings = MqttConfig(host="127.0.0.1", port=port, username="eve", interval_s=1.0)
+    (tmp_path / "passwords").write_text("")
+    async with (
+        broker(tmp_path, f"password_file {tmp_path / 'passwords'}", port=port),
+        publishing(tmp_path, settings) as app,
+    ):
+        service = app._publishing._mqtt
+        assert service is not None
+        attempts: list[str] = []
+        rejected = service._rejected
+        service._rejected = lambda reason: (attempts.append(reason), rejected(reason))[1]  # type: ignore[method-assign]
+        await until(lambda: len(attempts) >= 2)
+    assert caplog.text.count("MQTT connection rejected") == 1
+
+
 async def test_mqtt_broker_lost_before_stop_does_not_raise(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -226,11 +226,7 @@ class MqttService:
         _properties: Any,
     ) -> None:
         if reason.is_failure:
-            log.warning(
-                "MQTT connection rejected host=%s reason=%s remedy=check username and password_file",
-                self._settings.host,
-                reason,
-            )
+            _run_soon(token, partial(self._rejected, str(reason)))
             return
         client.publish(f"{self._root}/status", ONLINE, qos=1, retain=True)
         if self._actor.permissions:
@@ -283,6 +279,16 @@ class MqttService:
                 "MQTT connection failed host=%s port=%d reason=%s remedy=check host, tls and ca in [mqtt]",
                 self._settings.host,
                 self._port,
+                reason,
+            )
+        self._has_failed = True
+
+    def _rejected(self, reason: str) -> None:
+        """Log once why the broker does not accept the connection."""
+        if not self._has_failed:
+            log.warning(
+                "MQTT connection rejected host=%s reason=%s remedy=check username and password_file",
+                self._settings.host,
                 reason,
             )
         self._has_failed = True
