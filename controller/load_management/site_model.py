@@ -558,9 +558,14 @@ class SiteModel:
             delta[phase] = min(0.0, follows) if change < 0 else max(0.0, follows)
             if is_unknown:
                 delta[phase] = min(delta[phase], change) if change < 0 else max(delta[phase], change)
-            draw[phase] = offered if is_unreported else delta[phase]
+            if controller.model.phases[phase]:
+                draw[phase] = offered if is_unreported else delta[phase]
         self.metering.add_offer(
-            controller.evse, (delta[0], delta[1], delta[2]), (draw[0], draw[1], draw[2]), now
+            controller.evse,
+            (delta[0], delta[1], delta[2]),
+            (draw[0], draw[1], draw[2]),
+            controller.model.sure_phases,
+            now,
         )
 
 

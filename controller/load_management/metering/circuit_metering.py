@@ -27,7 +27,7 @@ from controller.load_management.metering.metered_circuit import (
 from controller.load_management.metering.phase_steps import OfferStep, PhaseTests
 from controller.load_management.metering.plausibility import VOLTAGE, PlausibilityBounds
 from controller.load_management.sharing_settings import SiteSettings
-from controller.load_management.site_tree import CircuitNode, EvseNode, PhaseAmps, SiteTree
+from controller.load_management.site_tree import CircuitNode, EvseNode, PhaseAmps, PhaseFlags, SiteTree
 from controller.model.journal import Record
 from controller.model.observations import EvseRef
 from controller.model.statements import Statement
@@ -258,14 +258,17 @@ class CircuitMetering:
             if not each.circuit.measures_building:
                 each.steps.add_commanded(step)
 
-    def add_offer(self, evse: EvseNode, change_a: PhaseAmps, draw_a: PhaseAmps, now: float) -> None:
+    def add_offer(
+        self, evse: EvseNode, change_a: PhaseAmps, draw_a: PhaseAmps, sure: PhaseFlags, now: float
+    ) -> None:
         """Note that an EVSE's draw may change by `change_a`, to `draw_a`: it may hide another one's step.
 
-        `draw_a` is the draw beyond the EVSE's last report; as a whole where it reports nothing.
+        `draw_a` is the draw beyond the EVSE's last report; as a whole where it reports nothing. `sure`: the
+        phases on which its car draws in any case.
         """
         for each in self.metered_above(evse.circuit):
             each.window.add_change(evse.ref, change_a, now)
-            each.window.add_offer(evse.ref, draw_a, now)
+            each.window.add_offer(evse.ref, draw_a, now, sure)
 
     def add_report(self, evse: EvseNode, now: float, *, shows_limits: bool) -> None:
         """Note that an EVSE has reported its draw: its earlier offers explain no change any more.

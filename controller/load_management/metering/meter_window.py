@@ -12,7 +12,7 @@ from operator import sub
 import msgspec
 
 from controller.load_management.evse.consumption import ReportedStep
-from controller.load_management.site_tree import PhaseAmps
+from controller.load_management.site_tree import PhaseAmps, PhaseFlags
 from controller.model.observations import EvseRef
 
 LATE_S = 5.0
@@ -37,10 +37,14 @@ Span = tuple[float, float]
 
 
 class _Offer(msgspec.Struct, frozen=True, gc=False):
-    """Draw that an offer leads to (A on the site's phases), beyond the last report; from `at` on."""
+    """Draw that an offer leads to (A on the site's phases), beyond the last report; from `at` on.
+
+    `sure`: the phases on which the car draws in any case.
+    """
 
     at: float
     draw_a: PhaseAmps
+    sure: PhaseFlags
 
 
 class _ChangeSums:
@@ -145,15 +149,16 @@ class MeterWindow:
         own = [each for each in self._reported_of.get(step.ref, ()) if each.reported_at >= oldest]
         self._reported_of[step.ref] = [*own, step]
 
-    def add_offer(self, ref: EvseRef, draw_a: PhaseAmps, now: float) -> None:
+    def add_offer(self, ref: EvseRef, draw_a: PhaseAmps, now: float, sure: PhaseFlags) -> None:
         """Add an offer that leads an EVSE to this draw (A), beyond its last report; 0 is the last report.
 
-        Where the station reports nothing, it is the draw as a whole.
+        Where the station reports nothing, it is the draw as a whole. `sure`: the phases on which its car
+        draws in any case.
         """
         offers = self._offers.setdefault(ref, [])
         while len(offers) > 1 and offers[1].at < now - self._memory_s:
             del offers[0]
-        offers.append(_Offer(now, draw_a))
+        offers.append(_Offer(now, draw_a, sure))
 
     def add_report(self, ref: EvseRef, now: float) -> None:
         """Drop the offers that an EVSE has followed by now, as it has reported its draw."""
@@ -272,8 +277,10 @@ class MeterWindow:
         for other, offers in self._offers.items():
             if other != ref:
                 lower, upper = _draws(offers, phase, before), _draws(offers, phase, after)
-                least += min(upper) - max(lower)
-                most += max(upper) - min(lower)
+                fall_a, rise_a = min(upper) - max(lower), max(upper) - min(lower)
+                # A phase that the car may not use has not moved then.
+                least += fall_a if offers[-1].sure[phase] else min(0.0, fall_a)
+                most += rise_a if offers[-1].sure[phase] else max(0.0, rise_a)
         return least, most
 
 

@@ -57,7 +57,7 @@ def test_meter_window_reported_step_counts_when_it_happened(
 
 def test_meter_window_offer_that_a_report_has_followed_explains_nothing() -> None:
     window = MeterWindow(MEMORY_S)
-    window.add_offer(B, (6.0, 0.0, 0.0), 101.0)
+    window.add_offer(B, (6.0, 0.0, 0.0), 101.0, (True, True, True))
     assert window.net_of_others(A, 0, BEFORE, AFTER) == (0.0, 6.0)
     window.add_report(B, 101.0 + SETTLED_S)
     assert window.net_of_others(A, 0, BEFORE, AFTER) == (0.0, 0.0)
@@ -65,8 +65,8 @@ def test_meter_window_offer_that_a_report_has_followed_explains_nothing() -> Non
 
 def test_meter_window_offers_of_silent_station_count_from_one_to_the_next() -> None:
     window = MeterWindow(MEMORY_S)
-    window.add_offer(B, (16.0, 0.0, 0.0), BEFORE[0] - LATE_S - SETTLED_S)
-    window.add_offer(B, (10.0, 0.0, 0.0), 104.0)
+    window.add_offer(B, (16.0, 0.0, 0.0), BEFORE[0] - LATE_S - SETTLED_S, (True, True, True))
+    window.add_offer(B, (10.0, 0.0, 0.0), 104.0, (True, True, True))
     assert window.net_of_others(A, 0, BEFORE, AFTER) == (-6.0, 0.0)
 
 

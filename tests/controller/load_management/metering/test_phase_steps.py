@@ -22,7 +22,7 @@ from controller.load_management.metering.phase_steps import (
     PhaseTests,
     StepVote,
 )
-from controller.load_management.site_tree import PhaseAmps
+from controller.load_management.site_tree import PhaseAmps, PhaseFlags
 from controller.model.observations import EvseRef
 from drivers.reading import MeterState, Reading
 from tests.scenario.site_harness import CarModel, SiteHarness, good_state, make_grid, make_station
@@ -37,6 +37,7 @@ def votes(
     step_a: float = 6.0,
     *,
     other_a: PhaseAmps | None = None,
+    other_sure: PhaseFlags = (True, True, True),
     follows_s: int = 3,
     read_each_s: int = 1,
 ) -> list[StepVote]:
@@ -46,7 +47,7 @@ def votes(
     found: list[StepVote] = []
     steps.add_step(OfferStep(ref=CAR, phases=(0, 1, 2), step_a=step_a, at=STEP_AT, lower_a=6.0))
     if other_a is not None:
-        window.add_offer(OTHER, other_a, STEP_AT)
+        window.add_offer(OTHER, other_a, STEP_AT, other_sure)
     before_s, after_s = max(BEFORE_S, 2 * read_each_s), max(AFTER_S, 2 * read_each_s)
     last = int(STEP_AT + LATE_SETTLE_S + after_s) + read_each_s
     for second in range(int(STEP_AT - before_s), last + 1, read_each_s):
@@ -123,6 +124,20 @@ def test_phase_steps_what_another_evse_may_have_done_shows_nothing() -> None:
     assert vote.evidence == (-4.0, 0.0, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("moved_by", "other_a", "evidence"),
+    [
+        ((12.0, 0.0, 0.0), 6.0, (-4.0, 4.0, 4.0)),  # both cars have risen on L1
+        ((0.0, 0.0, 0.0), -6.0, (-4.0, 0.0, 0.0)),  # the other one has come down, perhaps on all phases
+    ],
+)
+def test_phase_steps_other_car_may_use_first_phase_alone(
+    moved_by: PhaseAmps, other_a: float, evidence: tuple[float, ...]
+) -> None:
+    (vote,) = votes(moved_by, other_a=(other_a,) * 3, other_sure=(True, False, False), follows_s=29)
+    assert vote.evidence == evidence
+
+
 def test_phase_steps_second_step_within_the_readings_makes_neither_a_vote() -> None:
     window = MeterWindow(60.0)
     steps = PhaseSteps(window)
@@ -139,7 +154,7 @@ def test_phase_steps_large_site_shows_no_step() -> None:
     window = MeterWindow(60.0)
     steps = PhaseSteps(window)
     for number in range(MOST_OTHERS + 1):
-        window.add_offer(EvseRef(f"S{number}", 1), (6.0, 6.0, 6.0), 0)
+        window.add_offer(EvseRef(f"S{number}", 1), (6.0, 6.0, 6.0), 0, (True, True, True))
     steps.add_step(OfferStep(ref=CAR, phases=(0, 1, 2), step_a=6.0, at=STEP_AT, lower_a=6.0))
     for second in range(STEP_AT - 5, STEP_AT + 20):
         window.add_reading((36.0 if second > STEP_AT else 30.0, 30.0, 30.0), second)
