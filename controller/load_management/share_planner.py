@@ -525,7 +525,7 @@ class SharePlanner:
         for demand in self._asked() if self._site.unbalance_a else ():
             share = self._allocator.allocations.get(demand.ref)
             if share is not None and share.limit_a > 0:
-                help_a = share.limit_a if demand.help_a is None else demand.help_a
+                help_a = share.limit_a if demand.help_a is None else min(demand.help_a, share.limit_a)
                 circuit = self._site.evse_by_ref[demand.ref].circuit
                 sure_phases = demand.sure_phases or demand.phases
                 leads.add(Lead(circuit, demand.phases, sure_phases, share.limit_a, help_a))

@@ -184,11 +184,7 @@ class SiteControl:
         While limits of them run, the first pass waits for a reading of each meter.
         """
         for ref, record in records.items():
-            if (controller := self._model.by_ref.get(ref)) is not None:
-                controller.restore(record)
-                controller.mark_due()
-                controller.model.draw.restore_offer(controller.delivery.standing(now).held_a, now)
-                self._model.update_credit(controller, now)
+            self._model.restore(ref, record, now)
         if any(record.until > now for record in records.values()) and self.metering.awaits_readings(now):
             self._first_pass_at = now + FIRST_READINGS_S
             self.metering.expect_reports()

@@ -26,7 +26,7 @@ from controller.load_management.events import (
 )
 from controller.load_management.evse.due_evses import DueQueues
 from controller.load_management.evse.evse_controller import SEEN_CHANGE_A, EvseController
-from controller.load_management.evse.limit_delivery import NOISE_A, LimitDelivery
+from controller.load_management.evse.limit_delivery import NOISE_A, DeliveryMemory, LimitDelivery
 from controller.load_management.evse.unconfigured_evse import UnconfiguredEvse
 from controller.load_management.fault_notices import FaultNotices
 from controller.load_management.metering.circuit_metering import CircuitMetering
@@ -74,6 +74,8 @@ class SiteModel:
         self._numbers = itertools.count()
         self._by_number: dict[int, EvseController] = {}
         self._number_of: dict[EvseRef, int] = {}
+        self._restored: dict[EvseRef, None] = {}
+        """EVSEs below a limited unbalance: a draw by an offer from before a restart is in the base load."""
         self.controllers: list[EvseController] = []
         self.by_ref: dict[EvseRef, EvseController] = {}
         self.of_station: defaultdict[str, list[EvseController]] = defaultdict(list)
@@ -166,10 +168,21 @@ class SiteModel:
         del self._by_number[self._number_of.pop(ref)]
         self.due.remove(ref)
         self.unsaved.discard(ref)
+        self._restored.pop(ref, None)
         self.dimming.set_minimum(ref, None)
         self._reactions.pop(ref, None)
         for each in [each for each in self.unconfigured if each.station == ref.station]:
             self.metering.totals.remove(self.unconfigured.pop(each).evse)
+
+    def restore(self, ref: EvseRef, record: DeliveryMemory, now: float) -> None:
+        """Take over what was recorded of an EVSE before a restart, if the site still has it."""
+        if (controller := self.by_ref.get(ref)) is None:
+            return
+        controller.restore(record, now)
+        controller.mark_due()
+        if controller.model.helps_phases:
+            self._restored[ref] = None
+        self.update_credit(controller, now)
 
     def on_event(self, event: SiteEvent, now: float) -> bool:
         """Update the model; return True if the current has to be shared anew."""
@@ -385,7 +398,26 @@ class SiteModel:
             if ref in self.by_ref:
                 self.by_ref[ref].mark_due()
         self._follow_car_steps(circuit, now)
-        return overloaded, is_other or self._is_unbalanced(circuit)
+        return overloaded, is_other or self._follow_unbalance(circuit, now)
+
+    def _follow_unbalance(self, circuit: CircuitNode, now: float) -> bool:
+        """Return True if the meter of a circuit shows more unbalance than it allows.
+
+        Then no offer from before a restart stands below it; nor does one whose draw is out of the base load
+        by the reading, as a report has shown it.
+        """
+        is_unbalanced = self._is_unbalanced(circuit)
+        for ref in list(self._restored):
+            controller = self.by_ref[ref]
+            if circuit not in self.site.path(controller.evse.circuit):
+                continue
+            draw = controller.model.draw
+            if is_unbalanced or draw.reported_at is not None or draw.restored_a(now) is None:
+                del self._restored[ref]
+                draw.end_restored()
+                self._update_help(controller, now)
+                self.due.demands.add(ref)
+        return is_unbalanced
 
     def _is_unbalanced(self, circuit: CircuitNode) -> bool:
         """Return True if the meter of a circuit shows more unbalance than it allows."""

@@ -50,6 +50,7 @@ class StatementCode(enum.StrEnum):
     )
     UNAUTHORIZED = "unauthorized", "waits for authorization"
     STATE_NOT_REPORTED = "state-not-reported", "its station has not reported its state"
+    DRAW_NOT_REPORTED = "draw-not-reported", "its station has not reported its draw since the start"
     CANNOT_PAUSE = "cannot-pause", "its station cannot pause: held at its minimum"
 
     # What is full

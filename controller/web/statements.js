@@ -15,6 +15,7 @@ const DE = {
   "no-car": "kein Auto",
   "no-car-no-fallback": "lädt kein Auto, und kein Platz für den Rückfallwert, den eines nähme",
   "unauthorized": "wartet auf Freigabe",
+  "draw-not-reported": "die Station hat seit dem Start keinen Verbrauch gemeldet",
   "state-not-reported": "die Station hat ihren Zustand nicht gemeldet",
   "cannot-pause": "die Station kann nicht pausieren: sie behält ihr Minimum",
   "phase-full": "{circuit} L{phase} ist voll",

@@ -223,7 +223,8 @@ class Headroom:
 class Lead(NamedTuple):
     """Current by which an EVSE on a circuit may let phases lead others: its most on each of its phases (A).
 
-    `sure`: those of them on which it draws in any case; `help_a`: what other phases may exceed by it (A).
+    `sure`: those of them on which it draws in any case; `help_a`: what other phases may exceed by it (A), no
+    more than its most.
     """
 
     circuit: str
@@ -252,21 +253,20 @@ class FixedLeads:
         """Set what an EVSE leads by, in place of what was set for it before; None: nothing."""
         before = self._leads.pop(ref, None)
         if before is not None:
-            self.add(before._replace(amps=-before.amps, help_a=-min(before.amps, before.help_a)))
+            self.add(before._replace(amps=-before.amps, help_a=-before.help_a))
         if lead is not None:
             self._leads[ref] = lead
             self.add(lead)
 
     def add(self, lead: Lead) -> None:
         """Add what an EVSE leads by."""
-        helps_a = lead.help_a if lead.amps < 0 else min(lead.amps, lead.help_a)
         for each in self._site.path(lead.circuit):
             if each.unbalance_a is None:
                 continue
             leads_a = self._leads_a.setdefault(each.id, [0.0] * len(PAIRS))
             for pair in leading(lead.phases, lead.sure):
                 leads_a[pair] += lead.amps
-                leads_a[OPPOSITE[pair]] -= helps_a
+                leads_a[OPPOSITE[pair]] -= lead.help_a
 
     def of_circuit(self, circuit: str) -> PairAmps:
         """Return the lead of each pair on a circuit (A), less what the lower phase helps."""

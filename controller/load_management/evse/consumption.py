@@ -50,6 +50,8 @@ EPISODE_S = 60.0
 """An EVSE without reports whose offer fell within this time has had its chance to reduce."""
 CREEP_A = 0.3
 """Least excess over a settled offer that counts when two reports in a row show it."""
+RESTORED_S = 120.0
+"""Longest time (s) after a restart for which an offer stands of which no report has shown the draw."""
 UNREPORTED_S = 300.0
 """A station whose last report of currents is older reports none: the meter above shows its car's phases."""
 DRAWING_A = 1.0
@@ -241,6 +243,8 @@ class ConsumptionTracker:
         self.defiant_a = 0.0
         self._excess_a = 0.0
         self._creep_a = 0.0
+        self._restored_a, self._restored_until = 0.0, -math.inf
+        """Its offer from before a restart (A per phase), and until when at most no report shows the draw."""
         self._find_moments()
 
     def _find_moments(self) -> None:
@@ -265,7 +269,20 @@ class ConsumptionTracker:
         """Take the offer from before a restart (A per phase) as one that its station has followed."""
         self._offered_a = self._highest_a = self._lowest_a = self._unfollowed_a = limit_a
         self._limits = deque([(now, limit_a)], maxlen=LIMITS)
+        if limit_a >= self._evse.min_a:
+            self._restored_a, self._restored_until = limit_a, now + RESTORED_S
         self._find_moments()
+
+    def restored_a(self, now: float) -> float | None:
+        """Return its offer from before a restart (A per phase), while its draw is a part of the base load.
+
+        None: it is not, or the offer began after the start.
+        """
+        return self._restored_a if now < self._restored_until else None
+
+    def end_restored(self) -> None:
+        """Take it from now on as any EVSE whose station has not reported its draw."""
+        self._restored_until = -math.inf
 
     def replace_evse(self, evse: EvseNode) -> None:
         """Use other settings of the EVSE, on as many phases."""
@@ -373,6 +390,7 @@ class ConsumptionTracker:
 
     def stop(self, now: float) -> None:
         """Assume that it gives no current from now on, by its state; a later report may contradict."""
+        self.end_restored()
         self._stopped = True
         self.followed_within = (-math.inf, math.inf)
         self.own_a = math.inf
@@ -495,8 +513,12 @@ class ConsumptionTracker:
         return min(self.own_a, most_a), most_a
 
     def credit_changes_at(self, now: float) -> float:
-        """Return when `credit` or `reports_none` changes without an event (s, monotonic); inf: never."""
-        soonest = first_after(now, (self._followed_at, self._shown_at, self._unreported_at + 1e-3))
+        """Return when `credit`, `reports_none` or `restored_a` changes without an event (s, monotonic).
+
+        inf: never.
+        """
+        moments = (self._followed_at, self._shown_at, self._unreported_at + 1e-3, self._restored_until)
+        soonest = first_after(now, moments)
         if self._stopped:
             return soonest
         overdue_at = self._report_due_at + 1e-3

@@ -242,9 +242,10 @@ class EvseController:
         known = self.delivery.record(now)
         return replace(known, goal=self.model.goal.record(), learned=self.response.learned)
 
-    def restore(self, record: DeliveryMemory) -> None:
+    def restore(self, record: DeliveryMemory, now: float) -> None:
         """Take over what was recorded before a restart."""
         self.delivery.restore(record)
+        self.model.draw.restore_offer(self.delivery.standing(now).held_a, now)
         self.response.restore(record.learned)
         self._apply_response(reports=self.model.draw.reported_at is not None)
         if record.goal is not None:

@@ -17,6 +17,7 @@ from controller.load_management.evse.limit_reasons import (
     ALL_ITS_CAR_TAKES,
     CAR_ON_ONE_PHASE,
     CAR_TAKES_NOTHING,
+    DRAW_NOT_REPORTED,
     STATE_NOT_REPORTED,
     UNAUTHORIZED,
     LimitReason,
@@ -27,6 +28,7 @@ from controller.load_management.evse.limit_reasons import (
 from controller.load_management.site_tree import PhaseAmps, PhaseFlags
 from controller.model.observations import BackendLimit
 
+ALL_PHASES: PhaseFlags = (True, True, True)
 TESTED_A = 4.0
 """Offer beyond its minimum (A per phase) that a car gets before others more, in its turn to be tested."""
 
@@ -101,13 +103,16 @@ class EvseBooking:
         return (phases, booked_a), min(booked_a, max(0.0, booked_a - expected_a))
 
     def lead(self, now: float) -> Lead | None:
-        """Return the most that its car may be taking now, where it charges without having a share."""
+        """Return the most that its car may be taking now, where it charges without having a share.
+
+        None: nothing, or the base load has it.
+        """
         model = self._model
-        if not model.is_charging:
+        if not model.is_charging or model.draw.restored_a(now) is not None:
             return None
         phases, booked_a = self.current(now)
         drawn_a = min(booked_a, max(model.need_a(now), model.draw.defiant_a))
-        help_a = _least_on(phases, self.helping(now))
+        help_a = min(drawn_a, _least_on(phases, self.helping(now)))
         return Lead(model.evse.circuit, phases, model.sure_phases, drawn_a, help_a)
 
     def overdraw_lead(self) -> Lead:
@@ -290,11 +295,12 @@ class EvseDemand:
         """
         # Where nobody asks for its help it is not found, and no report makes another demand by it.
         helping = None if unbalance_a is None else self._booking.helping(now)
+        restored_a = None if unbalance_a is None else self._model.draw.restored_a(now)
         self.unbalance_limited = unbalance_a is not None
-        terms = (turn, trouble, dimmed, unbalance_a, helping)
+        terms = (turn, trouble, dimmed, unbalance_a, helping, restored_a)
         if self._demand is None or terms != self._terms:
             self._terms = terms
-            self._demand = self._make(turn, trouble, now, unbalance_a, helping, dimmed)
+            self._demand = self._make(turn, trouble, now, unbalance_a, helping, restored_a, dimmed)
             self.most_a = self._demand.max_a
         return self._demand
 
@@ -305,9 +311,13 @@ class EvseDemand:
         now: float,
         unbalance_a: float | None,
         helping: PhaseAmps | None,
+        restored_a: float | None,
         dimmed: tuple[float, LimitReason] | None,
     ) -> Demand:
-        """Return `current`, found anew; `helping`: what it helps other phases by (A), where that counts."""
+        """Return `current`, found anew; `helping`: what it helps other phases by (A), where that counts.
+
+        `restored_a`: an offer that stands (A per phase), with a draw that is a part of the base load.
+        """
         model, evse = self._model, self._model.evse
         caps: list[tuple[float, LimitReason | None]] = [(evse.max_a, ALL_IT_CAN_TAKE)]
         caps += ((model.need_a(now), None), self.limit_by_override)
@@ -318,7 +328,9 @@ class EvseDemand:
                 if shows
                 else (evse.fallback_a, explain_fallback(trouble))
             )
-        if unbalance_a is not None and not model.phases_known:
+        if restored_a is not None:
+            caps.append((restored_a, DRAW_NOT_REPORTED))
+        elif unbalance_a is not None and not model.phases_known:
             # Three phases in step or one alone: it starts small enough for either.
             caps.append((max(evse.min_a, unbalance_a), CAR_ON_ONE_PHASE))
         max_a, cap = min(caps, key=itemgetter(0))
@@ -333,7 +345,9 @@ class EvseDemand:
         min_a = max(min_a, self.start_a)
         phases = self.phases_to_come
         help_a = sure_phases = None
-        if unbalance_a is not None and not model.phases_known and not model.switch.changing:
+        if restored_a is not None:
+            help_a, sure_phases = 0.0, ALL_PHASES  # by its share no phase leads more than the meter shows
+        elif unbalance_a is not None and not model.phases_known and not model.switch.changing:
             help_a, sure_phases = 0.0, model.sure_phases
         elif helping is not None:
             help_a = _least_on(phases, helping)

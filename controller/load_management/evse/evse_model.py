@@ -244,7 +244,8 @@ class EvseModel:
         need_a = self.need_a(now)
         least_a, most_a = min(likely_a[0], need_a), min(likely_a[1], need_a)
         most = _on_phases(self.phases, most_a)
-        if self._is_unseen:
+        is_base_load = self.draw.reported_at is None and self.draw.restored_a(now) is not None
+        if self._is_unseen or (self.helps_phases and is_base_load):
             return ZERO, most
         if not self.phases_known:
             return _on_phases(self.evse.one_phase, min(least_a, self.least_a)), most

@@ -13,6 +13,7 @@ UNAUTHORIZED = Statement(code=StatementCode.UNAUTHORIZED)
 CAR_ON_ONE_PHASE = Statement(code=StatementCode.CAR_ON_ONE_PHASE)
 ALL_ITS_CAR_TAKES = Statement(code=StatementCode.ALL_ITS_CAR_TAKES)
 CAR_TAKES_NOTHING = Statement(code=StatementCode.CAR_TAKES_NOTHING)
+DRAW_NOT_REPORTED = Statement(code=StatementCode.DRAW_NOT_REPORTED)
 STATE_NOT_REPORTED = Statement(code=StatementCode.STATE_NOT_REPORTED)
 
 

@@ -285,8 +285,8 @@ class _PhaseLoad:
         self._low = RollingMax(JUMP_S)  # of these, negated
         self._memory = RollingMax(MEMORY_S)
         self._first_at = 0.0
-        self.is_reported = True
-        """False after a restart, until reports have shown what the EVSEs draw, or could have done so."""
+        self._unreported_until = -math.inf
+        """Until when a load of the last `HOLD_S` may be that of cars without a report (s)."""
         self._building_a = -math.inf
         """The most that is the building's for sure, by a reading until then: the highest `least_a` (A)."""
         self._last_at = 0.0
@@ -328,7 +328,7 @@ class _PhaseLoad:
             self._first_at = now
         elif is_worst_case or self._was_worst_case:
             self._fallen_at = -math.inf
-        elif sample < self.sample - NOISE_A:
+        elif sample < self.sample - NOISE_A and now >= self._unreported_until:
             has_risen = self.sample >= self._before_fall[0] - NOISE_A  # another car stops after the first one
             if has_risen or now > self._fallen_at + STOPPED_S:
                 self._fallen_at, self._before_fall = now, (self.sample, self.likely)
@@ -369,21 +369,33 @@ class _PhaseLoad:
             further.append((self._doubted, sample))
             self._doubted_at = now
         self._building_a = max(self._building_a, self.least_a)
-        self.is_reported |= self.most_a - self.least_a <= NOISE_A or now >= self._first_at + UNREPORTED_S
+        if self._awaits_reports and (
+            self.most_a - self.least_a <= NOISE_A or now >= self._first_at + UNREPORTED_S
+        ):
+            self._unreported_until = now + HOLD_S
         if now >= self._first_at + STEADY_S:
-            if self.is_reported:
+            if not self._awaits_reports:
                 further.append((self._memory, -steady_a))
             self.rise_a = likely + lowest_a
             self.highest_rise_a = sample + lowest_a
         RollingMax.add_all(further, now)
 
+    def expect_reports(self) -> None:
+        """Take cars to draw by offers from before a restart until their stations report."""
+        self._unreported_until = math.inf
+
+    @property
+    def _awaits_reports(self) -> bool:
+        """Return True after a restart, until reports have shown what the EVSEs draw, or could have."""
+        return self._unreported_until == math.inf
+
     @property
     def unreported_a(self) -> float:
-        """Return what of the load to plan with cars may draw that no report has shown after a start (A).
+        """Return what of the load to plan with cars may draw, or drew without a report after a start (A).
 
         It is nothing where they may draw more than the meter shows: as before their limits are known.
         """
-        if self.is_reported or self._building_a < 0:
+        if self._last_at >= self._unreported_until or self._building_a < 0:
             return 0.0
         return max(0.0, (self._held.highest(self._last_at) or 0.0) - self._building_a)
 
@@ -437,7 +449,10 @@ class _PhaseLoad:
         start = max(start_a, highest, regular_a)
         if start < 0:
             start = self._shared_feed_in(start_a)
-        return assumed, min(-keep_a, highest), start, assumed if assumed > 0 else highest, -lowest_a
+        leading = assumed if assumed > 0 else highest
+        if now < self._unreported_until:  # what a report has shown just now is no longer held
+            leading = min(leading, max(self.likely, self.sample or 0.0, doubted_a))
+        return assumed, min(-keep_a, highest), start, leading, -lowest_a
 
     def signed(self, now: float) -> float:
         """Return the highest load of `HOLD_S`, with what is reserved or is in doubt at the worst.
@@ -466,7 +481,8 @@ class _PhaseLoad:
     def worst(self) -> float:
         """Return the load to plan with while the meter is not good: from before its last good reading."""
         highest = self._memory.highest(self._last_at)
-        return max(0.0, self._steady() - self.unreported_a if highest is None else highest)
+        unreported_a = self.unreported_a if self._awaits_reports else 0.0
+        return max(0.0, self._steady() - unreported_a if highest is None else highest)
 
     def remembered(self) -> float:
         """Return the highest load that has lasted; negative infinity before one has."""
@@ -635,7 +651,7 @@ class BaseLoad:
     def expect_reports(self) -> None:
         """Take cars to draw by offers from before a restart until their stations report."""
         for phase in self._phases:
-            phase.is_reported = False
+            phase.expect_reports()
 
     @property
     def unreported_a(self) -> PhaseAmps:

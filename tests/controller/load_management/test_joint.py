@@ -385,3 +385,42 @@ def test_car_starts_only_into_a_lead_that_noise_does_not_take() -> None:
     assert stations[0].draw_a == 0.0
     assert sum(limit_a >= 6.0 for at, limit_a in stations[0].leases if at > 60) <= 1
     assert stations[1].draw_a == 32.0
+
+
+@pytest.mark.parametrize("connects_s", [2, 40])
+@pytest.mark.parametrize("report_s", [10, 60])
+def test_restart_stops_no_car_that_leads(report_s: int, connects_s: int) -> None:
+    # Two cars on L1 lead L3 by 20 A. Until they report, their draw is a part of the building's load.
+    stations = [
+        make_station(name, phases=(phase,), car=CarModel(32.0, (0,)), report_s=report_s)
+        for name, phase in (("A", 0), ("B", 0), ("C", 1))
+    ]
+    site = SiteHarness((make_grid(63.0, unbalance_a=20.0),), stations, lambda _now: (5.0, 5.0, 5.0))
+    site.connect()
+    site.wait(900)
+    drawn_a = [station.draw_a for station in stations]
+    assert drawn_a == pytest.approx([10.0, 10.0, 20.0], abs=0.2)
+    site.restart()
+    site.wait(connects_s)
+    site.connect()
+    for _ in range(300):
+        site.step()
+        assert min(station.draw_a for station in stations) >= 6.0
+    assert [station.draw_a for station in stations] == pytest.approx(drawn_a, abs=0.2)
+    assert max(_gap(amps) for amps in site.flowed[60:]) <= 20.1
+
+
+def test_lead_of_the_building_after_restart_cuts_cars_without_a_report() -> None:
+    station = make_station("A", phases=(0,), car=CarModel(32.0, (0,)), report_s=0)
+    site = SiteHarness(
+        (make_grid(63.0, unbalance_a=20.0),),
+        [station],
+        lambda now: (12.0 if now > 920 else 0.0, 0.0, 0.0),
+    )
+    site.connect()
+    site.wait(900)
+    assert station.draw_a == pytest.approx(20.0, abs=0.2)
+    site.restart()
+    site.connect()
+    site.wait(60)
+    assert _gap(site.flowed[-1]) <= 20.1
