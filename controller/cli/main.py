@@ -66,8 +66,16 @@ class CommandParser(argparse.ArgumentParser):
         """Parse the arguments; unknown ones are an error of the subcommand that they were given to."""
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._find_meant(unknown[0])}")
         return parsed, unknown
+
+    def _find_meant(self, unknown: str) -> str:
+        """Return in brackets which option an unknown argument may be meant as; empty if none."""
+        options = self._option_string_actions
+        near = nearest_name(unknown.partition("=")[0], options) if unknown.startswith("--") else None
+        if not unknown.startswith("-") and unknown.endswith(".toml") and "--config" in options:
+            near = f"-c {unknown}"
+        return "" if near is None else f" (did you mean {near}?)"
 
     def error(self, message: str) -> NoReturn:
         """End with an error in the command line."""

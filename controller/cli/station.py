@@ -112,9 +112,11 @@ def _add_command(
     needed: bool = False,
 ) -> argparse.ArgumentParser:
     parser = _add(actions, name, text, partial(_send_command, f"station.{name}"))
-    parser.add_argument("station", metavar="STATION")
     if evse:
+        parser.add_argument("station", metavar="STATION[/EVSE]", help="as `station list` names it")
         parser.add_argument("--evse", type=whole_number, metavar="N", help="one of its EVSEs")
+    else:
+        parser.add_argument("station", metavar="STATION")
     if duration:
         parser.add_argument(
             "--for",
@@ -131,7 +133,12 @@ def _send_command(command: str, options: argparse.Namespace) -> int:
     """Send a command with all options that are given. Raises CommandError."""
     names = ("evse", "duration_s", "limit_a", "priority", "id_token", "mode")
     given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
-    result = _send(options, command, station=options.station, **given)
+    station, _, evse = options.station.rpartition("/")
+    if hasattr(options, "evse") and "evse" not in given and station and evse.isdecimal():
+        given["evse"] = int(evse)
+    else:
+        station = options.station
+    result = _send(options, command, station=station, **given)
     status = result.get("status") if isinstance(result, dict) else None
     print(f"{options.station}: {command.removeprefix('station.')} {status or 'done'}")
     return OK

@@ -39,6 +39,14 @@ def test_main_unknown_command_exits_2() -> None:
             "check -x",
             "local-controller check: unrecognized arguments: -x; see `local-controller check --help`",
         ),
+        (
+            "check site.toml",
+            "local-controller check: unrecognized arguments: site.toml (did you mean -c site.toml?); see",
+        ),
+        (
+            "status --confg=site.toml",
+            "local-controller status: unrecognized arguments: --confg=site.toml (did you mean --config?)",
+        ),
         ("station list -x y", "local-controller station list: unrecognized arguments: -x y"),
         ("station", "local-controller station: the following arguments are required: ACTION"),
         ("status --url ftp://lc", "local-controller status: --url: begin it with"),

@@ -81,11 +81,13 @@ async def test_station_stop_reset_pause_and_limit(folder: Path, capsys: pytest.C
         assert station.payloads["RemoteStopTransaction"] == {"transactionId": number}
         await station.request("StopTransaction", stopped(number))
         assert await obeying(station, folder, "reset", "CS01", "--hard") == 0
+        assert "CS01: reset Accepted" in capsys.readouterr().out
         assert station.payloads["Reset"] == {"type": "Hard"}
         assert await obeying(station, folder, "pause", "CS01", "--for", "2h") == 0
         assert await obeying(station, folder, "limit", "CS01", "--amps", "8", "--for", "30m") == 0
-        assert await obeying(station, folder, "resume", "CS01") == 0
-        assert "CS01: reset Accepted" in capsys.readouterr().out
+        assert await obeying(station, folder, "resume", "CS01/1") == 0, "as `station list` names it"
+        assert await obeying(station, folder, "resume", "CS01/2") == 1
+        assert "station 'CS01' has no EVSE 2; it has 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
