@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import msgspec
 
@@ -183,6 +183,28 @@ def configuration_missing(path: Path) -> CommandError:
 def file_error(error: OSError, path: Path | None = None, status: int = UNREADABLE) -> CommandError:
     """Return the error of a file that cannot be read or written, with the remedy; `path`: as typed."""
     return CommandError(f"{path or error.filename}: {error.strerror}; {remedy_for_file_error(error)}", status)
+
+
+@contextmanager
+def write_new(path: Path) -> Iterator[BinaryIO]:
+    """Write a new file that only its owner reads; it is durable after the block, or not there.
+
+    Raises CommandError with the remedy.
+    """
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise file_error(error, path) from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # of the writing, which names no file
+            raise file_error(error, path) from error
+        raise
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 import sys
 from argparse import Namespace
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from controller.access.passwords import PasswordError, check_passphrase
-from controller.cli.arguments import OK, UNREADABLE, Subcommands, add_config, count_of, new_file
+from controller.cli.arguments import OK, UNREADABLE, Subcommands, add_config, count_of, new_file, write_new
 from controller.cli.site_archive import (
     CONFIG,
     EVIDENCE,
@@ -75,8 +74,7 @@ def _write_backup(options: Namespace) -> None:
             check_passphrase(passphrase)
         except PasswordError as error:
             raise ArchiveError(f"{error}; {options.out} was not written") from error
-    handle = os.open(options.out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as out:
+    with write_new(options.out) as out:
         manifest = write_archive(
             out,
             members,
@@ -88,8 +86,6 @@ def _write_backup(options: Namespace) -> None:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             left_out=files.outside,
         )
-        out.flush()
-        os.fsync(out.fileno())
     print(f"{options.out}: {count_of(len(manifest.digests), 'member')}, secrets {manifest.secrets}")
     print_left_out(manifest.left_out)
     if _is_invalid(options.config):

@@ -25,6 +25,7 @@ from controller.cli.arguments import (
     file_error,
     moment,
     print_json,
+    write_new,
 )
 from controller.cli.key_arguments import read_bytes, read_public_key
 from controller.dimming.evidence_audit import audit
@@ -72,7 +73,7 @@ def add_parser(commands: Subcommands) -> None:
     listing.add_argument(
         "--full", action="store_true", help="print each record whole, with what was received and answered"
     )
-    export.add_argument("--out", type=Path, required=True, metavar="FILE")
+    export.add_argument("--out", type=Path, required=True, metavar="FILE", help="new file")
     verify.add_argument(
         "--key",
         type=Path,
@@ -146,10 +147,8 @@ def _export(options: argparse.Namespace) -> int:
     part = select_records((line for _, line, _ in _records(options.files)), options.since, options.until)
     if not part:
         raise CommandError("no record is of that time; see `local-controller evidence list`")
-    try:
-        options.out.write_bytes(b"".join(line + b"\n" for line in part))
-    except OSError as error:
-        raise file_error(error, options.out) from error
+    with write_new(options.out) as file:
+        file.writelines(line + b"\n" for line in part)
     print(f"{options.out}: {len(part)} records; verify it with --part")
     return OK
 

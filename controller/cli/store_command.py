@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from controller.cli.arguments import (
     file_error,
     hold_stopped_store,
     read_configuration,
+    write_new,
 )
 from controller.store.sqlite_journal import FILE, SqliteJournal
 from controller.store.state_journal import StoreError
@@ -51,20 +51,20 @@ def _run_guarded(action: object, options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> None:
     directory = Path(read_configuration(options.config).store.directory)
     journal = open_store_file(directory)
-    handle = os.open(options.out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
+    with write_new(options.out) as file:
         last = b""
         for last in export_lines(journal):
             file.write(last)
-        file.flush()
-        os.fsync(file.fileno())
     sys.stdout.write(last.decode())
 
 
 def _import(options: argparse.Namespace) -> None:
     directory = Path(read_configuration(options.config).store.directory)
     with options.file.open("rb") as file:
-        puts, summary = read_export(file)
+        try:
+            puts, summary = read_export(file)
+        except StoreError as error:
+            raise CommandError(f"{options.file}: {error}; name a file of `store export`") from error
     with hold_stopped_store(directory):
         import_entries(SqliteJournal(directory / FILE), puts, replace=options.replace)
     for kind, count in sorted(summary.counts.items()):

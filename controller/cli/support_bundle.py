@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import shutil
@@ -18,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from controller.access.access_records import TokenStored, UserStored
-from controller.cli.arguments import OK, CommandError, Subcommands, add_config, file_error, new_file
+from controller.cli.arguments import OK, CommandError, Subcommands, add_config, new_file, write_new
 from controller.cli.doctor import diagnose
 from controller.cli.redaction import Redactor, host_of
 from controller.cli.site_files import read_store_directory
@@ -57,11 +56,7 @@ def run(options: Namespace) -> int:
         print(f"==== {name}\n{text.rstrip()}\n")
     if not options.yes and not _is_confirmed(f"Write this to {options.out}?"):
         raise CommandError("nothing was written")
-    try:
-        handle = os.open(options.out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise file_error(error, options.out) from error
-    with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with write_new(options.out) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in members.items():
             archive.writestr(name, text)
     print(f"{options.out}: written")

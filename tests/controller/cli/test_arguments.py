@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
 from controller.cli import arguments
-from controller.cli.arguments import START, STOP, USUAL_CONFIG, CommandError, hold_stopped_store, reload_units
+from controller.cli.arguments import (
+    START,
+    STOP,
+    USUAL_CONFIG,
+    CommandError,
+    hold_stopped_store,
+    reload_units,
+    write_new,
+)
 from controller.store.store_lock import hold_store
 
 ROOT = Path(__file__).parents[3]
@@ -88,3 +97,25 @@ def test_arguments_every_remedy_stops_sockets_too() -> None:
         line for each in files for line in each.read_text().splitlines() if "systemctl stop local" in line
     ]
     assert stops == []
+
+
+def test_write_new_on_a_full_disk_names_the_file_and_leaves_none(tmp_path: Path) -> None:
+    file = tmp_path / "backup.zip"
+
+    def write() -> None:
+        with write_new(file) as out:
+            out.write(b"begun")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(CommandError) as failed:
+        write()
+    assert str(failed.value) == f"{file}: No space left on device; make room on the disk"
+    assert not file.exists()
+
+
+def test_write_new_leaves_a_file_that_exists_alone(tmp_path: Path) -> None:
+    file = tmp_path / "evidence.jsonl"
+    file.write_bytes(b"signed")
+    with pytest.raises(CommandError, match="name another file, or remove this one"), write_new(file):
+        pass
+    assert file.read_bytes() == b"signed"
