@@ -145,9 +145,10 @@ class SiteModel:
             self.metering.totals.set(each.evse, each.credit(now))
 
     def _note_place(self, controller: EvseController, evse: EvseNode) -> None:
-        """Note which meter shows the steps of an EVSE's car, and whether its draw helps other phases."""
+        """Note which meters show an EVSE's car, and whether its draw helps other phases."""
         controller.model.phase_tests = self.metering.phase_tests_of(evse)
         controller.model.helps_phases = evse.circuit in self.site.unbalance_a
+        controller.model.is_metered = evse.circuit not in self.site.partly_metered
 
     def _replace_evse(self, controller: EvseController, evse: EvseNode, now: float) -> None:
         """Use other settings of an EVSE, for those that are taken to be wired like it, too."""
@@ -192,6 +193,7 @@ class SiteModel:
             case StationUp(station=station):
                 for controller in self.of_station.get(station, ()):
                     controller.delivery.on_connected(now)
+                    controller.model.on_station_up()
                     self.update_credit(controller, now)
                 for each in self._unconfigured_of(station):
                     each.delivery.on_connected(now)

@@ -39,7 +39,8 @@ class LimitStored(
 
     `fallback_a` (A per phase) is in the station if `has_fallback`. `held_a` (A per phase) may be drawn until
     `until`. `until` and `saved` are UTC; `written_ago_s` are s before `saved`. `saved_uptime_s`: uptime of
-    the machine (s) at `saved`; None in records of earlier versions.
+    the machine (s) at `saved`; None in records of earlier versions. `phases`: those of the station that the
+    car uses; empty: unknown.
     """
 
     station: str
@@ -53,6 +54,7 @@ class LimitStored(
     written_ago_s: tuple[float, ...] = ()
     goal: StoredGoal | None = None
     learned: LearnedResponse = msgspec.field(default=LearnedResponse(), name="habits")
+    phases: tuple[bool, ...] = ()
 
     def measure_age(self, uptime: float) -> float:
         """Return the time (s) that has passed for certain since it was saved, at an uptime (s).
@@ -62,7 +64,11 @@ class LimitStored(
         """
         if self.saved_uptime_s is None:
             return 0.0
-        return uptime - self.saved_uptime_s if uptime >= self.saved_uptime_s else uptime
+        return uptime - self.saved_uptime_s if self.is_of_this_boot(uptime) else uptime
+
+    def is_of_this_boot(self, uptime: float) -> bool:
+        """Return True if the machine has not been restarted since it was saved, by its uptime (s)."""
+        return self.saved_uptime_s is not None and uptime >= self.saved_uptime_s
 
     def measure_left(self, uptime: float) -> float:
         """Return the longest time (s) for which the limit may still hold, at an uptime (s)."""
@@ -94,6 +100,7 @@ def limit_record(
             drawn_ago_s=now - goal.drawn_at,
         ),
         learned=memory.learned,
+        phases=memory.phases,
     )
 
 
@@ -101,7 +108,8 @@ def delivery_memory(stored: LimitStored, wall: datetime, now: float, uptime: flo
     """Return what an EVSE may be drawing, in times of `now` (s, monotonic).
 
     `now` is `wall` (UTC), and the machine has been up for `uptime` (s). Limits and writes end by the uptime.
-    A departure goal follows the wall clock, as far as that runs forward.
+    A departure goal follows the wall clock, as far as that runs forward. After another boot of the machine
+    another car may have come meanwhile.
     """
     limited_at = now - stored.measure_age(uptime)
     saved_at = now - max(0.0, (wall - stored.saved).total_seconds())
@@ -122,6 +130,7 @@ def delivery_memory(stored: LimitStored, wall: datetime, now: float, uptime: flo
             drawn_at=saved_at - goal.drawn_ago_s,
         ),
         learned=stored.learned,
+        phases=stored.phases if stored.is_of_this_boot(uptime) else (),
     )
 
 

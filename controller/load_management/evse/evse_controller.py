@@ -240,7 +240,10 @@ class EvseController:
         """Return what must survive a restart, as of now."""
         self.has_unsaved_state = False
         known = self.delivery.record(now)
-        return replace(known, goal=self.model.goal.record(), learned=self.response.learned)
+        model = self.model
+        return replace(
+            known, goal=model.goal.record(), learned=self.response.learned, phases=model.shown_phases
+        )
 
     def restore(self, record: DeliveryMemory, now: float) -> None:
         """Take over what was recorded before a restart."""
@@ -250,6 +253,8 @@ class EvseController:
         self._apply_response(reports=self.model.draw.reported_at is not None)
         if record.goal is not None:
             self.model.goal.restore(record.goal)
+        if record.until > now:
+            self.model.restore_phases(record.phases, now)
 
     def may_be_charging(self, now: float) -> bool:
         """Return True if its car may be charging: by its state, or by its limit until that is reported."""
@@ -291,6 +296,7 @@ class EvseController:
         self.delivery.number_phases = 1 if self.model.switch.single else None
         self.delivery.set_phases(self.demand.watt_phases)
         self.delivery.most_w = self.demand.backend.limit_w
+        self.model.drop_lost_phases(now)
         self.model.count_unreported(now)
         self.demand.refresh(voltage_v, now)
         self.offer.offered_a = self.delivery.standing(now).offered_a

@@ -52,6 +52,9 @@ ADDED_LASTS_S = 15.0
 """Time (s) above the limit after such a rise from which on a car is taken to have added its phases."""
 SHOWS_SOON_S = 60.0
 """Longest time (s) between reports of a station whose next one is waited for instead."""
+SAME_CAR_S = 60.0
+"""Time (s) after its link was lost for which an EVSE is taken to have the same car: another one is not
+plugged in, authorized and charging sooner, and the meters above would show it."""
 UNEXPLAINED_S = 60.0
 """Time (s) above the limit from which on each car may have: nothing that is known explains it."""
 
@@ -83,6 +86,10 @@ class EvseModel:
         """Tests of the cars below the nearest meter that shows its current; None: no meter does."""
         self.helps_phases = False
         """True where unbalance is limited: by what its car draws, other phases may carry more."""
+        self.is_metered = False
+        """True where a meter of each circuit above it shows its car."""
+        self._lost_at = math.inf
+        """Time from which on another car may have come, unless its link comes back before (s, monotonic)."""
         self._is_unseen = False
         """True while the meter above does not show what a car without reports is likely to draw."""
         self._phases = LearnedPhases(len(evse.phases))
@@ -127,8 +134,8 @@ class EvseModel:
         Its draw is not among them: see `ConsumptionTracker.credit_changes_at`.
         """
         if self.idleness.since is None and self.state is not EvseState.PREPARING:
-            return self.goal.changes_at
-        moments = [self.goal.changes_at, *self.idleness.moments(now)]
+            return min(self.goal.changes_at, self._lost_at)
+        moments = [self.goal.changes_at, self._lost_at, *self.idleness.moments(now)]
         if self.state is EvseState.PREPARING:
             moments.append(self.state_since + AUTHORIZE_S)
         return first_after(now, moments)
@@ -281,14 +288,42 @@ class EvseModel:
         self._is_unseen, self.draw.shown_a = True, (0.0, math.inf)
         return True
 
+    def on_station_up(self) -> None:
+        """Keep the phases of its car: its station is back before another one can have come."""
+        self._lost_at = math.inf
+
     def on_station_down(self, now: float) -> None:
-        """Drop the car: its station went away, and another one may come unseen."""
+        """Drop the car: its station went away, and another one may come unseen.
+
+        Its phases are known for `SAME_CAR_S` longer where meters show what it draws.
+        """
+        keeps_phases = bool(self.shown_phases)
         self.switch.on_link_lost()
         self._ends = FalseEnds()
         self._zeros = FalseZeros()
-        self._reset_car()
+        self._reset_car(keeps_phases=keeps_phases)
+        self._lost_at = now + SAME_CAR_S if keeps_phases else math.inf
         self.idleness.on_link_lost()
         self.draw.start(now)
+
+    @property
+    def shown_phases(self) -> tuple[bool, ...]:
+        """Return which phases of its station its car uses, where reports and meters show it; else nothing."""
+        is_shown = self.is_metered and self.phases_known and not self.switch.single
+        return self._phases.used if is_shown and not self.switch.changing else ()
+
+    def restore_phases(self, used: tuple[bool, ...], now: float) -> None:
+        """Take its car to use the same phases as before a restart, until another one may have come."""
+        if self.is_metered and len(used) == len(self.evse.phases):
+            self._phases.restore(used)
+            self.phases = self._find_phases()
+            self._lost_at = now + SAME_CAR_S
+
+    def drop_lost_phases(self, now: float) -> None:
+        """Take every phase as one that may be used where another car may have come meanwhile."""
+        if now >= self._lost_at:
+            self._lost_at = math.inf
+            self._reset_phases()
 
     def holds_nothing(self, now: float) -> None:
         """Make a decided change of phases, as no limit in the station allows any current."""
@@ -364,7 +399,8 @@ class EvseModel:
                 self.state, changed = EvseState.FINISHING, True
             self._ends.on_transaction(running=seen.running)
         self.running = running
-        self._reset_car()
+        # What comes without a link is the state from before a restart: no other car.
+        self._reset_car(keeps_phases=running and self._lost_at < math.inf)
         if not seen.running:
             self.draw.stop(now)
             self.goal.clear()
@@ -506,17 +542,22 @@ class EvseModel:
         """Return True if its station has not reported the current of each phase for minutes."""
         return self.draw.reports_none(now)
 
-    def _reset_car(self) -> None:
+    def _reset_car(self, *, keeps_phases: bool = False) -> None:
         self.idleness.reset(self.state)
         self._zeros.tests = 0
         self.draw.takes_a = 0.0
         self.draw.shown_a = (0.0, math.inf)
         self._is_unseen = False
         self._added_at = None
-        self._phases.reset(single=self.switch.single)
-        self.phases = self._find_phases()
+        if not keeps_phases:
+            self._lost_at = math.inf
+            self._reset_phases()
         self._need.reset()
         self._minimum.reset()
+
+    def _reset_phases(self) -> None:
+        self._phases.reset(single=self.switch.single)
+        self.phases = self._find_phases()
 
 
 def _on_phases(phases: PhaseFlags, amps: float) -> PhaseAmps:

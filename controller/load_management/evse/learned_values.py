@@ -95,6 +95,10 @@ class LearnedPhases:
         self.tests = 0
         self._find_test()
 
+    def restore(self, used: tuple[bool, ...]) -> None:
+        """Take these to be used, as reports have shown before."""
+        self.used, self.known = used, True
+
     def doubt(self) -> None:
         """Count every phase again until reports or steps show it anew: the same car may have added some."""
         self.used = (True,) * self._wired

@@ -124,7 +124,8 @@ class DeliveryMemory(msgspec.Struct, frozen=True):
     """Record of an EVSE for a restart. Currents in A per phase, `until` in s, monotonic.
 
     The station may be taking `held_a` until then, and after it `fallback_a` if that was confirmed.
-    `written`: when it was written to (s, monotonic), where its memory bears only so much in a day.
+    `written`: when it was written to (s, monotonic), where its memory bears only so much in a day. `phases`:
+    those of its station that its car uses; empty: unknown.
     """
 
     has_fallback: bool
@@ -134,6 +135,7 @@ class DeliveryMemory(msgspec.Struct, frozen=True):
     written: tuple[float, ...] = ()
     goal: GoalMemory | None = None
     learned: LearnedResponse = LearnedResponse()
+    phases: tuple[bool, ...] = ()
 
 
 class LimitDelivery:

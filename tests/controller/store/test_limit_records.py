@@ -56,6 +56,7 @@ def test_limit_records_delivery_memory_moves_what_was_learned_to_new_clock() -> 
         written=(400.0, 900.0),
         goal=GoalMemory(20_000.0, 8200.0, 360.0, 16.0, 990.0),
         learned=LearnedResponse(reaction_s=22.0, step_a=2.0, obeys=True),
+        phases=(True, False, False),
     )
     stored = limit_record(REF, known, NOON, 1000.0, UPTIME)
     assert delivery_memory(stored, NOON + timedelta(seconds=60), 5.0, UPTIME + 60.0) == DeliveryMemory(
@@ -66,7 +67,9 @@ def test_limit_records_delivery_memory_moves_what_was_learned_to_new_clock() -> 
         written=(-655.0, -155.0),
         goal=GoalMemory(20_000.0, 7145.0, 360.0, 16.0, -65.0),
         learned=known.learned,
+        phases=known.phases,
     )
+    assert delivery_memory(stored, NOON + timedelta(seconds=60), 5.0, 60.0).phases == ()  # another boot
 
 
 def lease(limit_a: float, duration_s: float | None = 600.0) -> SetLimit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from controller.load_management.evse.evse_model import EvseModel
+from controller.load_management.evse.evse_model import SAME_CAR_S, EvseModel
 from controller.load_management.site_tree import EvseNode
 from controller.model.observations import DrawSeen, EvseRef, EvseState, StateSeen, TransactionSeen
 
@@ -103,6 +103,33 @@ def test_learned_values_of_another_car_are_dropped(how: str) -> None:
         found.on_station_down(100)
     assert found.phases == (True, True, True)
     assert found.need_a(5) == 32
+
+
+def test_learned_phases_of_metered_car_outlive_short_loss_of_link() -> None:
+    found = model(EvseState.CHARGING)
+    found.is_metered = True
+    charge(found, [(10.0, 0.0, 0.0)] * 8)
+    found.on_station_down(100)
+    found.drop_lost_phases(99 + SAME_CAR_S)
+    assert found.phases == (False, True, False)
+    assert found.changes_at(100) == 100 + SAME_CAR_S
+    found.on_station_up()
+    found.drop_lost_phases(1000)
+    assert found.phases == (False, True, False)
+    found.on_station_down(1000)
+    found.drop_lost_phases(1000 + SAME_CAR_S)
+    assert found.phases == (True, True, True)
+
+
+def test_restored_phases_are_those_of_the_restored_transaction_alone() -> None:
+    found = model(EvseState.CHARGING)
+    found.is_metered = True
+    found.restore_phases((True, False, False), 0)
+    found.on_observation(TransactionSeen(1, True), 16, 1)
+    assert found.phases == (False, True, False)
+    found.on_station_up()
+    found.on_observation(TransactionSeen(1, True), 16, 5)
+    assert found.phases == (True, True, True)
 
 
 def test_model_without_state_is_offered_minimum_until_it_reports() -> None:
