@@ -516,6 +516,9 @@ class MeteredCircuit:
         if is_good or is_bridged:
             known += [load.assumed(now) for load in self._loads]
         worst = highest_of([(declared_a,) * 3, *known])
+        if is_good and self._sign.doubted and not (lacks_base or self._still.doubted or self.unseen.doubted):
+            shown = self._estimates(now)  # as of phases that are not proven yet: no car could end the doubt
+            return LoadEstimates(worst, worst, worst, shown.leading, shown.low)
         # What is declared may draw on one phase alone; beside what was shown just now it is no lead.
         has_shown = self._good_at is not None and not lacks_base and (is_good or is_bridged)
         return LoadEstimates(

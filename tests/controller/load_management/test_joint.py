@@ -424,3 +424,20 @@ def test_lead_of_the_building_after_restart_cuts_cars_without_a_report() -> None
     site.connect()
     site.wait(60)
     assert _gap(site.flowed[-1]) <= 20.1
+
+
+def test_doubt_about_the_sign_of_feed_in_leaves_a_car_the_lead_as_shown() -> None:
+    # The load of each phase has become a feed-in of its size within a second. L1 is 4 A below L3 then.
+    station = make_station("A", phases=(0,), car=None)
+    site = SiteHarness(
+        (make_grid(125.0, unbalance_a=10.0, generation_a=69.0, base_load_a=60.0),),
+        [station],
+        lambda now: (54.0, 47.0, 50.0) if now < 300 else (-54.0, -47.0, -50.0),
+    )
+    site.connect()
+    site.wait(310)
+    site.plug_in("A", CarModel(32.0, (0,)))
+    site.wait(120)
+    assert 6.0 <= station.draw_a <= 14.1
+    site.wait(600)
+    assert station.draw_a == pytest.approx(14.0, abs=0.2)
