@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import base64
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,14 @@ from controller.cli.arguments import (
     write_new,
 )
 from controller.cli.key_arguments import read_bytes, read_public_key
-from controller.dimming.evidence_audit import audit
+from controller.dimming.evidence_audit import AuditFinding, audit
 from controller.dimming.evidence_chain import EvidenceRecord, InvalidRecordError, read_record
 from controller.dimming.evidence_export import is_in_span, select_records
 from controller.services.dimming.evidence_reader import describe_audit
 from controller.store.evidence_files import evidence_files
 
+MOST_ALIKE = 3
+"""Equal findings that are written one by one."""
 LONGEST_SHOWN = 100
 """Characters of a record's body in the list."""
 
@@ -161,8 +163,8 @@ def _verify(options: argparse.Namespace) -> int:
         findings = [str(each) for each in result.findings]
         print_json(describe_audit(result, findings, finds_cut_end=bool(checkpoints)))
         return OK if result.good else FAILED
-    for finding in result.findings:
-        print(finding)
+    for line in _render_findings(result.findings):
+        print(line)
     if not result.good:
         count = len(result.findings)
         print(
@@ -175,6 +177,18 @@ def _verify(options: argparse.Namespace) -> int:
         + ("" if checkpoints else "; without a checkpoint, an end that was cut off cannot be seen")
     )
     return OK
+
+
+def _render_findings(findings: Iterable[AuditFinding]) -> Iterator[str]:
+    """Yield a line each; a finding that many records share, e.g. of a wrong key, once with their number."""
+    shared: dict[tuple[str, str], list[AuditFinding]] = {}
+    for finding in findings:
+        shared.setdefault((finding.file, finding.what), []).append(finding)
+    for same in shared.values():
+        if len(same) <= MOST_ALIKE:
+            yield from map(str, same)
+        else:
+            yield f"{same[0]}; {len(same) - 1} more like this, to line {same[-1].line}"
 
 
 def _records(files: list[Path]) -> Iterator[tuple[Path, bytes, EvidenceRecord | None]]:

@@ -26,6 +26,11 @@ def read_public_key(path: Path) -> ec.EllipticCurvePublicKey:
         if not isinstance(key, ec.EllipticCurvePublicKey):
             raise CurveKeyError("it is not an elliptic-curve key")
         curve_of(key)
-    except (ValueError, CurveKeyError) as error:
+    except CurveKeyError as error:
         raise CommandError(f"{path}: is not a public key of a controller: {error}", UNREADABLE) from error
+    except ValueError as error:
+        raise CommandError(
+            f"{path}: is not a public key in PEM; `local-controller keys export --pem` writes one",
+            UNREADABLE,
+        ) from error
     return key

@@ -54,6 +54,18 @@ def test_evidence_edit_is_named_with_file_and_line(folder: Path, capsys: pytest.
     assert f"{path}:2: it was changed after it was signed" in capsys.readouterr().out
 
 
+def test_evidence_of_another_key_is_one_finding_for_all_records(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = ec.derive_private_key(8, ec.SECP256R1()).public_key()
+    (folder / "key.pem").write_bytes(other.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    assert run(folder, "verify", "log", "--key", "key.pem") == 1
+    [found, last] = capsys.readouterr().out.splitlines()
+    assert ":1: it is signed with another key (" in found
+    assert found.endswith("; 3 more like this, to line 4")
+    assert last == "not as it was written: 4 findings in 4 records"
+
+
 def test_evidence_verify_prints_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder, "verify", "--json", "log", "--key", "key.pem", "--checkpoint", "checkpoint.json") == 0
     found = json.loads(capsys.readouterr().out)
@@ -180,6 +192,8 @@ def test_unreadable_files_are_reported(folder: Path, capsys: pytest.CaptureFixtu
     ):
         assert run(folder, *words) == 2
         assert capsys.readouterr().err
+    run(folder, "verify", "log", "--key", "checkpoint.json")
+    assert "is not a public key in PEM; `local-controller keys export --pem`" in capsys.readouterr().err
 
 
 def test_evidence_list_of_empty_file_has_no_record(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
