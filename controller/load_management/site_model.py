@@ -181,9 +181,18 @@ class SiteModel:
             return
         controller.restore(record, now)
         controller.mark_due()
-        if controller.model.helps_phases:
+        if controller.model.helps_phases and self._shows_leads(controller.evse.circuit):
             self._restored[ref] = None
+        else:
+            controller.model.draw.end_restored()
         self.update_credit(controller, now)
+
+    def _shows_leads(self, circuit: str) -> bool:
+        """Return True if meters show the leads on each circuit up to the grid connection that limits them."""
+        return not any(
+            each.unbalance_a is not None and (each.meter is None or each.measures_building)
+            for each in self.site.path(circuit)
+        )
 
     def on_event(self, event: SiteEvent, now: float) -> bool:
         """Update the model; return True if the current has to be shared anew."""
@@ -400,7 +409,7 @@ class SiteModel:
             if ref in self.by_ref:
                 self.by_ref[ref].mark_due()
         self._follow_car_steps(circuit, now)
-        return overloaded, is_other or self._follow_unbalance(circuit, now)
+        return overloaded, self._follow_unbalance(circuit, now) or is_other
 
     def _follow_unbalance(self, circuit: CircuitNode, now: float) -> bool:
         """Return True if the meter of a circuit shows more unbalance than it allows.
@@ -408,6 +417,8 @@ class SiteModel:
         Then no offer from before a restart stands below it; nor does one whose draw is out of the base load
         by the reading, as a report has shown it.
         """
+        if circuit.unbalance_a is None:
+            return False
         is_unbalanced = self._is_unbalanced(circuit)
         for ref in list(self._restored):
             controller = self.by_ref[ref]

@@ -88,7 +88,7 @@ class EvseModel:
         """True where unbalance is limited: by what its car draws, other phases may carry more."""
         self.is_metered = False
         """True where a meter of each circuit above it shows its car."""
-        self._lost_at = math.inf
+        self._other_car_at = math.inf
         """Time from which on another car may have come, unless its link comes back before (s, monotonic)."""
         self._is_unseen = False
         """True while the meter above does not show what a car without reports is likely to draw."""
@@ -134,8 +134,8 @@ class EvseModel:
         Its draw is not among them: see `ConsumptionTracker.credit_changes_at`.
         """
         if self.idleness.since is None and self.state is not EvseState.PREPARING:
-            return min(self.goal.changes_at, self._lost_at)
-        moments = [self.goal.changes_at, self._lost_at, *self.idleness.moments(now)]
+            return min(self.goal.changes_at, self._other_car_at)
+        moments = [self.goal.changes_at, self._other_car_at, *self.idleness.moments(now)]
         if self.state is EvseState.PREPARING:
             moments.append(self.state_since + AUTHORIZE_S)
         return first_after(now, moments)
@@ -290,7 +290,7 @@ class EvseModel:
 
     def on_station_up(self) -> None:
         """Keep the phases of its car: its station is back before another one can have come."""
-        self._lost_at = math.inf
+        self._other_car_at = math.inf
 
     def on_station_down(self, now: float) -> None:
         """Drop the car: its station went away, and another one may come unseen.
@@ -302,7 +302,7 @@ class EvseModel:
         self._ends = FalseEnds()
         self._zeros = FalseZeros()
         self._reset_car(keeps_phases=keeps_phases)
-        self._lost_at = now + SAME_CAR_S if keeps_phases else math.inf
+        self._other_car_at = now + SAME_CAR_S if keeps_phases else math.inf
         self.idleness.on_link_lost()
         self.draw.start(now)
 
@@ -317,12 +317,12 @@ class EvseModel:
         if self.is_metered and len(used) == len(self.evse.phases):
             self._phases.restore(used)
             self.phases = self._find_phases()
-            self._lost_at = now + SAME_CAR_S
+            self._other_car_at = now + SAME_CAR_S
 
     def drop_lost_phases(self, now: float) -> None:
         """Take every phase as one that may be used where another car may have come meanwhile."""
-        if now >= self._lost_at:
-            self._lost_at = math.inf
+        if now >= self._other_car_at:
+            self._other_car_at = math.inf
             self._reset_phases()
 
     def holds_nothing(self, now: float) -> None:
@@ -400,7 +400,7 @@ class EvseModel:
             self._ends.on_transaction(running=seen.running)
         self.running = running
         # What comes without a link is the state from before a restart: no other car.
-        self._reset_car(keeps_phases=running and self._lost_at < math.inf)
+        self._reset_car(keeps_phases=running and self._other_car_at < math.inf)
         if not seen.running:
             self.draw.stop(now)
             self.goal.clear()
@@ -550,7 +550,7 @@ class EvseModel:
         self._is_unseen = False
         self._added_at = None
         if not keeps_phases:
-            self._lost_at = math.inf
+            self._other_car_at = math.inf
             self._reset_phases()
         self._need.reset()
         self._minimum.reset()

@@ -441,3 +441,21 @@ def test_doubt_about_the_sign_of_feed_in_leaves_a_car_the_lead_as_shown() -> Non
     assert 6.0 <= station.draw_a <= 14.1
     site.wait(600)
     assert station.draw_a == pytest.approx(14.0, abs=0.2)
+
+
+def test_restart_counts_leads_that_no_meter_shows() -> None:
+    # A has 20 A on L1, where no meter shows it. Another car there gets none of the 20 A beside it.
+    stations = [make_station(name, phases=(0,), car=None, report_s=0) for name in "AB"]
+    for station in stations:
+        station.evse = msgspec.structs.replace(station.evse, fallback_a=0.0)
+    site = SiteHarness((make_grid(63.0, meter=None, unbalance_a=20.0),), stations)
+    site.connect()
+    site.wait(60)
+    site.plug_in("A", CarModel(32.0, (0,)))
+    site.wait(300)
+    assert stations[0].draw_a == pytest.approx(20.0, abs=0.2)
+    site.restart()
+    stations[1].car = CarModel(32.0, (0,))
+    site.connect()
+    site.wait(100)
+    assert max(_gap(amps) for amps in site.flowed) <= 20.1
