@@ -169,6 +169,10 @@ class PeakBudgets:
         for circuit, peak in self._peaks.items():
             target_w = self.target_w(circuit, utc)
             base = bases[circuit]
+            # Since the last pass limits have held that it has found, or those of now.
+            before_w = 0.0 if peak.quarter is None else self._worst_w[circuit]
+            if utc is not None:
+                peak.count_unread(max(before_w, base.worst_w), utc)
             self._worst_w[circuit] = base.worst_w
             if target_w is None:
                 self._budgets.pop(circuit, None)

@@ -13,9 +13,9 @@ that has begun is expected to last as long as the longest recent one.
 
 EVSEs that charge are kept at their minimum as long as a stop a little later would still save enough energy.
 
-Unknown energy is counted at the worst case: time without readings at the power that the control gives as
-the most possible, unless the register shows what it was. After a restart the part of the quarter that is not
-covered by a stored register counts in the same way.
+Unknown energy is counted at the worst case: time without readings at the power that the control gave as
+the most possible in that time, unless the register shows what it was. After a restart the part of the quarter
+that is not covered by a stored register counts in the same way.
 
 Where the clock was set, the quarter hour begins at another moment: its energy is what has flowed since that
 moment by the monotonic clock. Its mean is not noted as reached.
@@ -74,6 +74,31 @@ class QuarterMemory(msgspec.Struct, frozen=True, kw_only=True):
     register_wh: float | None
 
 
+class _UnreadEnergy(msgspec.Struct, frozen=True):
+    """Most energy that can have flowed since the last reading (Wh): in all, and in the running quarter.
+
+    `until`: POSIX time (s) up to which it is counted.
+    """
+
+    until: float
+    wh: float = 0.0
+    quarter_wh: float = 0.0
+
+    def counted(self, worst_w: float, utc: float) -> _UnreadEnergy:
+        """Return the energy until `utc`, with the most that can have flowed since `until` (W)."""
+        begin = math.floor(utc / QUARTER_S) * QUARTER_S
+        wh = self.wh + worst_w * max(0.0, utc - self.until) / 3600
+        quarter_wh = worst_w * max(0.0, utc - max(self.until, begin)) / 3600
+        if self.until >= begin:
+            quarter_wh += self.quarter_wh
+        return _UnreadEnergy(utc, wh, quarter_wh)
+
+    def shifted(self, step_s: float, worst_w: float) -> _UnreadEnergy:
+        """Return it after a step of the clock (s), by which the quarter has begun at another moment."""
+        until = self.until + step_s
+        return _UnreadEnergy(until, self.wh, min(self.wh, worst_w * (until % QUARTER_S) / 3600))
+
+
 class QuarterPeak:
     """Energy of the running quarter hour at one metered circuit. Times in POSIX s.
 
@@ -87,6 +112,8 @@ class QuarterPeak:
         self._begin_wh = 0.0
         """The same at the begin of the quarter."""
         self._counted_until: float | None = None
+        self._unread: _UnreadEnergy | None = None
+        """Energy since the last reading; None before anything is known."""
         self._power_w = 0.0
         self._register_wh: float | None = None
         self._offset_wh = 0.0
@@ -133,7 +160,8 @@ class QuarterPeak:
     ) -> None:
         """Process a good reading: the import's power, the building's part of it, the import register.
 
-        `worst_w`: the most that can have flowed since the reading before if that was too long ago (W).
+        `worst_w`: the most that can have flowed since `count_unread` was called last, or in all of the
+        quarter before the first reading (W).
         """
         import_w = max(0.0, power_w)
         if self._counted_until is None:
@@ -142,6 +170,7 @@ class QuarterPeak:
             self._count(import_w, register_wh, worst_w, utc)
         self._power_w = import_w
         self._counted_until = utc
+        self._unread = _UnreadEnergy(utc)
         if not self._marks or utc - self._marks[-1][0] >= MARK_S:
             self._marks.append((utc, self._wh))
         if self._mean_w is None:
@@ -192,22 +221,23 @@ class QuarterPeak:
         assert self._quarter is not None
         step_s = utc - self._counted_until
         is_gap = not 0 <= step_s <= LONGEST_STEP_S
-        step_w = worst_w if is_gap else max(import_w, self._power_w)
+        unread = self._unread_until(worst_w, utc)
+        step_wh = unread.wh if is_gap else max(import_w, self._power_w) * step_s / 3600
         before_wh = self._wh
-        self._wh += step_w * max(0.0, step_s) / 3600
+        self._wh += step_wh
         if not is_gap:
-            self._measured_wh += step_w * step_s / 3600
+            self._measured_wh += step_wh
         if register_wh is not None:
             self._correct(register_wh)
         self._is_whole &= not is_gap
         quarter = math.floor(utc / QUARTER_S)
         if quarter != self._quarter:
-            begin = quarter * QUARTER_S
             if is_gap:
                 # When in the gap the energy flowed is unknown: all of it may have been in this quarter.
-                begin_wh = max(before_wh, self._wh - worst_w * max(0.0, utc - begin) / 3600)
+                begin_wh = max(before_wh, self._wh - unread.quarter_wh)
             else:
-                begin_wh = before_wh + (self._wh - before_wh) * (begin - self._counted_until) / step_s
+                begin_s = quarter * QUARTER_S - self._counted_until
+                begin_wh = before_wh + (self._wh - before_wh) * begin_s / step_s
             self._begin_quarter(quarter, begin_wh, is_gap=is_gap)
 
     def _begin_quarter(self, quarter: int, begin_wh: float, *, is_gap: bool) -> None:
@@ -265,8 +295,11 @@ class QuarterPeak:
         """
         self._last_room = None
         if self._counted_until is None or self._quarter is None:
+            self._unread = None
             return
         self._counted_until += step_s
+        if self._unread is not None:
+            self._unread = self._unread.shifted(step_s, worst_w)
         self._mean_at += step_s
         self._highest.shift(step_s)
         self._surge_lengths.shift(step_s)
@@ -300,15 +333,32 @@ class QuarterPeak:
         return self._counted_until is not None and self._is_whole
 
     def used_wh(self, worst_w: float, utc: float) -> float:
-        """Return the energy of the running quarter so far (Wh), unknown parts at `worst_w`."""
-        begin = math.floor(utc / QUARTER_S) * QUARTER_S
+        """Return the energy of the running quarter so far (Wh).
+
+        Unknown parts count at the most that could flow: since the last call of `count_unread` that is
+        `worst_w`.
+        """
+        unread = self._unread_until(worst_w, utc)
         if self._counted_until is None or self._quarter is None:
-            return worst_w * (utc - begin) / 3600
+            return unread.quarter_wh
         unread_s = utc - self._counted_until
-        unread_w = self._power_w if 0 <= unread_s <= LONGEST_STEP_S else worst_w
+        is_gap = not 0 <= unread_s <= LONGEST_STEP_S
         if math.floor(utc / QUARTER_S) != self._quarter:
-            return unread_w * max(0.0, min(unread_s, utc - begin)) / 3600
-        return self._wh - self._begin_wh + unread_w * max(0.0, unread_s) / 3600
+            short_s = min(unread_s, utc % QUARTER_S)
+            return unread.quarter_wh if is_gap else self._power_w * short_s / 3600
+        return self._wh - self._begin_wh + (unread.wh if is_gap else self._power_w * unread_s / 3600)
+
+    def count_unread(self, worst_w: float, utc: float) -> None:
+        """Count the time since the last call or reading at the most that could flow in it (W).
+
+        That counts for time without readings, whatever can flow later.
+        """
+        self._unread = self._unread_until(worst_w, utc)
+
+    def _unread_until(self, worst_w: float, utc: float) -> _UnreadEnergy:
+        """Return the energy since the last reading, or since the quarter's begin before the first one."""
+        unread = self._unread or _UnreadEnergy(math.floor(utc / QUARTER_S) * QUARTER_S)
+        return unread.counted(worst_w, utc)
 
     def rooms_w(
         self, target_w: float, base_w: float, worst_w: float, utc: float, *, is_trusted: bool

@@ -129,6 +129,34 @@ def test_quarter_peak_dead_meter_uses_up_budget() -> None:
     assert rooms[-1] < 0
 
 
+def test_quarter_peak_unread_time_counts_at_what_could_flow_in_it() -> None:
+    # 100 s at 90 kW, and 200 s at 30 kW as cars have been stopped: 4167 Wh, whatever can flow later.
+    peak = started()
+    peak.count_unread(90_000.0, BEGIN + 100)
+    peak.count_unread(30_000.0, BEGIN + 300)
+    assert peak.used_wh(30_000.0, BEGIN + 300) == pytest.approx(4167, abs=1)
+    assert peak.used_wh(90_000.0, BEGIN + 300) == pytest.approx(4167, abs=1)
+    peak.on_reading(0.0, 0.0, None, 90_000.0, BEGIN + 310)
+    assert peak.used_wh(0.0, BEGIN + 310) == pytest.approx(4417, abs=1)
+
+
+def test_quarter_peak_unread_time_before_quarter_is_not_in_it() -> None:
+    peak = started()
+    peak.count_unread(90_000.0, BEGIN + 890)
+    peak.count_unread(60_000.0, BEGIN + 930)
+    assert peak.used_wh(60_000.0, BEGIN + 930) == pytest.approx(500)
+    peak.on_reading(0.0, 0.0, None, 60_000.0, BEGIN + 960)
+    assert peak.used_wh(0.0, BEGIN + 960) == pytest.approx(1000)
+
+
+def test_quarter_peak_unread_time_follows_clock_that_is_set() -> None:
+    peak = started()
+    peak.count_unread(36_000.0, BEGIN + 100)
+    peak.on_clock_set(300.0, 36_000.0, BEGIN + 400)
+    peak.count_unread(36_000.0, BEGIN + 410)
+    assert peak.used_wh(0.0, BEGIN + 410) == pytest.approx(1100)
+
+
 def test_new_quarter_begins_with_whole_budget() -> None:
     peak = started()
     read(peak, BEGIN, 900, 59_000.0)
