@@ -100,10 +100,20 @@ class MeterProof:
 
     @property
     def suspected_phases(self) -> Sequence[int]:
-        """Return the phases (0 to 2) for which the meter is suspected; all, once each was shown again."""
-        found = {*self._small_phases, *self.swapped}
+        """Return the phases (0 to 2) that steps have to show again; all, once each was shown."""
+        found = {*self._small_phases, *(self.swapped if self._by_edges else ())}
         found.update(phase for phase, misses in enumerate(self._misses) if misses >= MISSES)
-        return sorted(found) or (0, 1, 2)
+        return sorted(found or self.swapped) or (0, 1, 2)
+
+    @property
+    def steps_lacking(self) -> int:
+        """Return how many steps have yet to be seen until the suspicion ends; convincing ones count twice."""
+        missed = (
+            sightings
+            for sightings, misses in zip(self._sightings, self._misses, strict=True)
+            if misses >= MISSES
+        )
+        return max(0, ENOUGH_SEEN - self.seen) + sum(max(0, ENOUGH_SEEN - sightings) for sightings in missed)
 
     def has_missed(self, phase: int) -> bool:
         """Return True if the last step that was judged on a phase was missed."""
@@ -164,7 +174,8 @@ class MeterProof:
         """Suspect the meter where a phase shows too small a part of each step."""
         phases, self._small_phases = self._small_phases, [*parts]
         if parts and (not self.problem or phases != self._small_phases):
-            self.seen = 0
+            if not self.problem or not parts.keys() <= set(phases):
+                self.seen = 0
             self.problem = coded(
                 "{phases} not show more than {percent} % of the steps that stations report: {cause}",
                 phases=_follow_in_words([*parts]),

@@ -129,6 +129,11 @@ class PhaseRatio:
         """Return True if moves have shown neither another ratio nor the right one."""
         return not self.is_small and self._score >= 0 and self._full < MOVES
 
+    @property
+    def doubts(self) -> int:
+        """Return how many moves have to show the right ratio until it is no longer another one."""
+        return (self._score if self.is_small else 0) + (self._edges.part > 0)
+
     def is_at_rest(self, now: float) -> bool:
         """Return True if the draw is known, and has been the same for `AT_REST_S`."""
         known, steady = self._known, self._steady
@@ -253,6 +258,11 @@ class RatioCheck:
         """Return True if one more small move of a phase is to show that its ratio is another one."""
         first, second, third = self._phases
         return first.is_doubted or second.is_doubted or third.is_doubted
+
+    @property
+    def doubts(self) -> int:
+        """Return what moves have yet to show of ratios and swapped phases that are suspected; 0: nothing."""
+        return sum(ratio.doubts for ratio in self._phases) + self.edges.doubts
 
     def small_parts(self) -> dict[int, float]:
         """Return the part of each move that the phases (0 to 2) with another ratio show at most."""

@@ -44,7 +44,7 @@ from controller.load_management.metering.car_steps import (
     NeededStep,
 )
 from controller.load_management.metering.commanded_steps import CommandedSteps
-from controller.load_management.metering.meter_proof import DEAD_A, ENOUGH_SEEN, MeterProof, StepJudgement
+from controller.load_management.metering.meter_proof import DEAD_A, MeterProof, StepJudgement
 from controller.load_management.metering.meter_window import MeterWindow
 from controller.load_management.metering.ratio_check import LONGEST_S, moves
 from controller.load_management.metering.step_edges import find_edges, find_lone_move
@@ -225,12 +225,10 @@ class StepCheck:
         """
         self._quiet.on_reading(shown_a, now)
         self._steady_from = min(self._steady_from, now + CONNECTING_S)
+        lacking = self._lacking
         for judgement in self._judge_due(self._pending, now):
-            seen = self.proof.seen
             self.proof.add_judgement(judgement)
             self._add_move(judgement)
-            if seen < self.proof.seen <= ENOUGH_SEEN:
-                self.car_steps.for_trust.follow_up(now)
         self._unconfirmed.extend(self._judge_due(self._unreported, now))
         self.proof.add_proven(self.commanded.on_reading(now), self.commanded.seen_from)
         if missing := self._sums.on_reading(shown_a, draw, self.proof.seen_from, now):
@@ -238,7 +236,14 @@ class StepCheck:
         self.proof.set_small_parts(self._sums.ratios.small_parts())
         self.proof.set_swapped(self._sums.ratios.edges.swapped)
         self.proof.end_suspicion()
+        if self._lacking < lacking:
+            self.car_steps.for_trust.follow_up(now)
         return self._sums.ends_probe
+
+    @property
+    def _lacking(self) -> int:
+        """Return how much has yet to be shown until the meter is no longer suspected."""
+        return self.proof.steps_lacking + self._sums.ratios.doubts
 
     def _add_move(self, judgement: StepJudgement) -> None:
         """Add the edges of the readings in the time of a step, if others have hardly moved."""
@@ -314,16 +319,17 @@ class StepCheck:
         pauses = self.car_steps.for_trust
         if not pauses.have_ended(now):
             return None
+        phases = self.proof.suspected_phases
         return NeededStep(
             STEP_A + OFFER_ERROR_A,
             math.inf,
-            self.proof.suspected_phases,
+            phases,
             LONGEST_REPORT_S,
             pauses,
             may_pause=True,
             may_start=may_start,
             counts_phases=True,
-            apart=self.proof.swapped,
+            apart=() if self.proof.swapped.isdisjoint(phases) else self.proof.swapped,
         )
 
     def has_answered(self, now: float) -> bool:

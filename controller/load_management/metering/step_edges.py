@@ -201,6 +201,11 @@ class StepEdges:
         self._elsewhere: Counter[frozenset[int]] = Counter()
         """Moves that only the other phase of two has shown, less those that their own has."""
 
+    @property
+    def doubts(self) -> int:
+        """Return how many moves have to show their own phases until none are swapped."""
+        return 0 if self.swapped is None else self._elsewhere[self.swapped.pair]
+
     def add_move(self, move: LoneMove) -> None:
         """Add the edges that the readings of a move show."""
         self._compare_still(move)

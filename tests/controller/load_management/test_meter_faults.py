@@ -745,6 +745,26 @@ def test_wrong_ratio_of_current_transformers_is_named_after_few_steps(part: floa
     assert max(max(amps) for amps in site.row_flowed["grid"][-200:]) <= 50.0
 
 
+@pytest.mark.parametrize("fallback_a", [0.0, 6.0])
+def test_corrected_ratio_is_trusted_again_after_two_steps(fallback_a: float) -> None:
+    """A step that shows a part of what is needed is followed by the next: 41 A are 20.5 A each.
+
+    The first one comes a quarter of an hour after the suspicion; one of it half an hour later is still wrong.
+    """
+
+    def shown(site: SiteHarness, reading: Reading) -> Reading:
+        return with_ratio(0.5)(site, reading) if site.now < 1500 else reading
+
+    cars = [CarModel(), CarModel()]
+    site = make_site(shown, flat(8.0), cars, 50.0, fallback_a=fallback_a, base_load_a=9.0)
+    connect_cars(site, cars)
+    site.wait(int(1499 - site.now))
+    assert "suspected" in site.evse_view("C0").reason
+    site.wait(2701)
+    draws = [site.station(name).draw_a for name in ("C0", "C1")]
+    assert draws == pytest.approx([20.5, 20.5], abs=0.3)
+
+
 @pytest.mark.parametrize("part", [0.65, 0.75])
 def test_wrong_ratio_of_current_transformers_is_named(part: float) -> None:
     cars = [CarModel(), CarModel(), CarModel()]

@@ -22,6 +22,7 @@ from controller.load_management.metering.step_check import (
     QuietWatch,
     StepCheck,
 )
+from controller.load_management.metering.step_edges import SwappedPhases
 from controller.load_management.site_tree import ZERO, PhaseAmps
 from controller.model.observations import EvseRef
 
@@ -300,6 +301,31 @@ def test_step_check_two_seen_steps_clear_suspicion() -> None:
                     )
                 )
     assert check.proof.problem == ""
+
+
+def test_step_check_asks_for_step_of_missed_phase_beside_swapped_ones() -> None:
+    check = StepCheck(MeterWindow(MEMORY_S))
+    check.proof.add_missed_sum([1], is_quiet=False)
+    check.proof.set_swapped(SwappedPhases(A, 0, 2, 6.0))
+    needed = check.needed_step(LIMIT_A, 1000.0)
+    assert needed is not None
+    assert list(needed.phases) == [0, 1, 2]
+    check.proof.set_swapped(None)  # the edges show L1 and L3 where they belong
+    needed = check.needed_step(LIMIT_A, 1000.0)
+    assert needed is not None
+    assert list(needed.phases) == [1]
+    assert not needed.apart
+
+
+def test_step_check_fewer_phases_of_small_parts_keep_seen_steps() -> None:
+    proof = StepCheck(MeterWindow(MEMORY_S)).proof
+    proof.set_small_parts({0: 0.5, 1: 0.5})
+    proof.add_proven([0], [10.0, 0.0, 0.0])
+    proof.set_small_parts({1: 0.5})
+    assert "L2 does not show more than 50 %" in proof.problem
+    assert proof.seen == 2
+    proof.set_small_parts({1: 0.5, 2: 0.5})
+    assert proof.seen == 0
 
 
 def test_step_check_busy_building_proves_nothing() -> None:
