@@ -182,7 +182,7 @@ async def test_setup_service_forms_show_and_change_the_file(tmp_path: Path) -> N
         with pytest.raises(SetupRejectedError, match="changed meanwhile"):
             await site.setup.review_fields(FieldRequest(base="0" * 64, changes=[change]))
         odd = FieldChange(path=("circuit", 0, "limit_a"), value="much")
-        with pytest.raises(SetupRejectedError, match=r"circuit\.limit_a"):
+        with pytest.raises(SetupRejectedError, match=r"circuit\.0\.limit_a"):
             await site.setup.review_fields(FieldRequest(base=forms.version, changes=[odd]))
 
 
