@@ -286,9 +286,9 @@ class _PhaseLoad:
         self._memory = RollingMax(MEMORY_S)
         self._first_at = 0.0
         self._unreported_until = -math.inf
-        """Until when a load of the last `HOLD_S` may be that of cars without a report (s)."""
+        """Until when a load of the last `HOLD_S` may be that of cars without a report (s, monotonic)."""
         self._building_a = -math.inf
-        """The most that is the building's for sure, by a reading until then: the highest `least_a` (A)."""
+        """The most that is the building's for sure by the readings so far: the highest `least_a` (A)."""
         self._last_at = 0.0
         self.rise_a = 0.0
         """Rise within the last `JUMP_S` (A)."""
