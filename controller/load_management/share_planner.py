@@ -197,8 +197,7 @@ class SharePlanner:
         is_commandable = not each.demand.problem
         is_asking = each.demand.has_demand and not each.demand.is_paused
         if is_asking:
-            if ref not in self._rotation:
-                self._rotation.add(ref, now, is_charging=each.may_be_charging(now))
+            self._rotation.add(ref, now, is_charging=each.may_be_charging(now))
             if is_commandable and self._is_begun(each, self.allocations.get(ref)):
                 self._rotation.set_served(ref, True, now)
         else:

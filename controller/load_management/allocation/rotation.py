@@ -101,10 +101,6 @@ class Rotation:
         """Apply another length of a turn (s)."""
         self._rotation_s = rotation_s
 
-    def __contains__(self, ref: EvseRef) -> bool:
-        """Return True if an EVSE is known to have a car that needs current."""
-        return ref in self._turns
-
     def add(self, ref: EvseRef, now: float, *, is_charging: bool = False) -> None:
         """Take an EVSE to have a car that needs current from now on, unless it is known already.
 
