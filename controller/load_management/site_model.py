@@ -182,9 +182,8 @@ class SiteModel:
         controller.restore(record, now)
         controller.mark_due()
         if controller.model.helps_phases and self._shows_leads(controller.evse.circuit):
+            controller.model.draw.let_offer_stand(now)
             self._restored[ref] = None
-        else:
-            controller.model.draw.end_restored()
         self.update_credit(controller, now)
 
     def _shows_leads(self, circuit: str) -> bool:

@@ -269,9 +269,12 @@ class ConsumptionTracker:
         """Take the offer from before a restart (A per phase) as one that its station has followed."""
         self._offered_a = self._highest_a = self._lowest_a = self._unfollowed_a = limit_a
         self._limits = deque([(now, limit_a)], maxlen=LIMITS)
-        if limit_a >= self._evse.min_a:
-            self._restored_a, self._restored_until = limit_a, now + RESTORED_S
         self._find_moments()
+
+    def let_offer_stand(self, now: float) -> None:
+        """Count its draw by an offer from before a restart as base load, until a report has shown it."""
+        if self._offered_a >= self._evse.min_a:
+            self._restored_a, self._restored_until = self._offered_a, now + RESTORED_S
 
     def restored_a(self, now: float) -> float | None:
         """Return its offer from before a restart (A per phase), while its draw is a part of the base load.
