@@ -59,28 +59,20 @@ def least_lease_a(station: StationModel, since: float) -> float:
     return min(limit_a for at, limit_a in station.leases if at >= since)
 
 
+@pytest.mark.parametrize("is_restart", [False, True])
 @pytest.mark.parametrize("lost_s", [3, 40])
-def test_short_loss_of_all_links_stops_no_car_on_one_phase(lost_s: int) -> None:
+def test_short_loss_of_all_links_stops_no_car_on_one_phase(lost_s: int, is_restart: bool) -> None:
     site = cars_on_one_phase()
     lost_at = site.now
-    disconnect(site)
+    if is_restart:
+        site.restart()
+        restore_states(site)
+    else:
+        disconnect(site)
     site.wait(lost_s)
     connect_again(site)
     site.wait(60)
     assert min(least_lease_a(each, lost_at) for each in site.stations.values()) >= 6.0
-    assert site.seconds_over("grid", LIMIT_A) == 0
-
-
-@pytest.mark.parametrize("lost_s", [3, 40])
-def test_restart_stops_no_car_on_one_phase(lost_s: int) -> None:
-    site = cars_on_one_phase()
-    restarted_at = site.now
-    site.restart()
-    restore_states(site)
-    site.wait(lost_s)
-    connect_again(site)
-    site.wait(60)
-    assert min(least_lease_a(each, restarted_at) for each in site.stations.values()) >= 6.0
     assert site.seconds_over("grid", LIMIT_A) == 0
 
 
