@@ -29,9 +29,14 @@ def coded(template: LiteralString, **values: object) -> CodedText:
 
 
 def decimal(value: float, form: str = "g") -> str:
-    """Return a measured number as text, whose point is a comma in German. `form`: its format."""
+    """Return a number in a sentence, whose point is a comma in German. `form`: its format."""
     whole, point, fraction = format(value, form).partition(".")
     return coded("{whole}.{fraction}", whole=whole, fraction=fraction) if point else whole
+
+
+def literal(value: float, form: str = "g") -> str:
+    """Return a number that is to stand in a file, with a point in each language. `form`: its format."""
+    return format(value, form)
 
 
 def text_of(error: Exception) -> str:

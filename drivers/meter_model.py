@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from drivers.coded_text import coded
+from drivers.coded_text import coded, literal
 from drivers.errors import ModelFileError
 from drivers.register import Quantity, Register
 
@@ -352,7 +352,7 @@ def _setting_mistakes(model: MeterModel) -> Iterator[ModelMistake]:
         if not least <= value <= most:
             yield ModelMistake(
                 path,
-                coded("cannot be {value}", value=f"{value:g}"),
+                coded("cannot be {value}", value=literal(value)),
                 coded("write a number from {least} to {most}", least=f"{least:.0f}", most=f"{most:.0f}"),
             )
     if not model.transports:

@@ -31,7 +31,7 @@ from controller.tomlcheck.diagnostics import (
 from controller.tomlcheck.positions import DataPath
 from controller.tomlcheck.schema_check import SchemaCheck
 from controller.tomlcheck.toml_syntax import parse_toml
-from drivers.coded_text import coded
+from drivers.coded_text import coded, literal
 
 FILE = "quirks.toml"
 DAY_S = 86_400.0
@@ -305,13 +305,13 @@ def _row_errors(row: Quirk, path: DataPath, *, needs_sources: bool) -> Iterator[
 
 def _least(path: DataPath, value: float | None, least: int) -> Iterator[Problem]:
     if value is not None and value < least:
-        what = coded("cannot be {value}", value=f"{value:g}")
+        what = coded("cannot be {value}", value=literal(value))
         yield Problem(path, what, coded("write {least} or more", least=least))
 
 
 def _seconds(path: DataPath, value: float | None, most_s: int) -> Iterator[Problem]:
     if value is not None and not 0 <= value <= most_s:
-        what = coded("cannot be {value} s", value=f"{value:g}")
+        what = coded("cannot be {value} s", value=literal(value))
         yield Problem(path, what, coded("write a time from 0 to {most} s", most=most_s))
 
 

@@ -11,7 +11,7 @@ from controller.config.schema import CircuitConfig, Config, EvseConfig, StationC
 from controller.config.value_rules import LEAST_W
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
-from drivers.coded_text import coded, join_or
+from drivers.coded_text import coded, decimal, join_or, literal
 
 _PHASES = ("L1", "L2", "L3")
 _NO_PARENT = frozenset({"-", "no", "none", "root"})
@@ -121,12 +121,12 @@ def _evse(
         own = evse.min_a != EvseConfig().min_a  # else the other key is the one that was written
         yield Problem(
             (*path, "min_a" if own else "max_a"),
-            coded("{min_a} A is above max_a, {max_a} A", min_a=f"{evse.min_a:g}", max_a=f"{evse.max_a:g}")
+            coded("{min_a} A is above max_a, {max_a} A", min_a=decimal(evse.min_a), max_a=decimal(evse.max_a))
             if own
             else coded(
                 "{max_a} A is below min_a, {min_a} A: no car charges",
-                max_a=f"{evse.max_a:g}",
-                min_a=f"{evse.min_a:g}",
+                max_a=decimal(evse.max_a),
+                min_a=decimal(evse.min_a),
             ),
             coded("lower min_a or raise max_a"),
         )
@@ -142,8 +142,8 @@ def _fallback(config: Config, evse: EvseConfig, path: DataPath) -> Iterator[Prob
             (*path, "fallback_a" if own else "max_a"),
             coded(
                 "fallback_a is {fallback} A, above max_a of {max_a} A",
-                fallback=f"{fallback:g}",
-                max_a=f"{evse.max_a:g}",
+                fallback=decimal(fallback),
+                max_a=decimal(evse.max_a),
             ),
             coded("lower fallback_a here") if own else coded("set a lower fallback_a here"),
         )
@@ -152,13 +152,13 @@ def _fallback(config: Config, evse: EvseConfig, path: DataPath) -> Iterator[Prob
             (*path, "fallback_a" if own else "max_kw"),
             coded(
                 "fallback_a is {fallback} A, too little for a DC station: its min_kw is {min_a} A",
-                fallback=f"{fallback:g}",
-                min_a=f"{evse.min_a:g}",
+                fallback=decimal(fallback),
+                min_a=decimal(evse.min_a),
             ),
             coded(
                 "set fallback_a to 0 or to at least {min_a}; an AC station has max_a in place of max_kw, "
                 "e.g. 16 for 11 kW",
-                min_a=f"{evse.min_a:g}",
+                min_a=literal(evse.min_a),
             ),
         )
     elif 0 < fallback < evse.min_a:
@@ -169,8 +169,8 @@ def _fallback(config: Config, evse: EvseConfig, path: DataPath) -> Iterator[Prob
             (*path, "fallback_a") if own else of_all if is_usual else (*path, "min_a"),
             coded(
                 "fallback_a is {fallback} A, below min_a of {min_a} A: too little to charge",
-                fallback=f"{fallback:g}",
-                min_a=f"{evse.min_a:g}",
+                fallback=decimal(fallback),
+                min_a=decimal(evse.min_a),
             ),
             coded("set fallback_a to at least min_a, or to 0"),
         )
@@ -204,8 +204,8 @@ def _over_committed(config: Config, parents: Parents) -> Iterator[Problem]:
                 coded(
                     "without the controller, {who} take {watts} W, its limit is {limit_w} W",
                     who=_who(each, base_a),
-                    watts=f"{watts:g}",
-                    limit_w=f"{each.limit_w:g}",
+                    watts=decimal(watts),
+                    limit_w=decimal(each.limit_w),
                 ),
                 _LESS,
             )
@@ -220,9 +220,9 @@ def _sum(circuit: CircuitConfig, sums_a: list[float], base_a: float, path: DataP
             coded(
                 "without the controller, {who} take {current} A on {phase}, its limit is {limit} A",
                 who=_who(circuit, base_a),
-                current=f"{sums_a[worst] + base_a:g}",
+                current=decimal(sums_a[worst] + base_a),
                 phase=_PHASES[worst],
-                limit=f"{limits_a[worst]:g}",
+                limit=decimal(limits_a[worst]),
             ),
             _LESS,
         )
@@ -234,6 +234,6 @@ def _who(circuit: CircuitConfig, base_a: float) -> str:
         return coded(
             'the stations below "{circuit}" and the declared base load of {base} A',
             circuit=circuit.id,
-            base=f"{base_a:g}",
+            base=decimal(base_a),
         )
     return coded('the stations below "{circuit}"', circuit=circuit.id)

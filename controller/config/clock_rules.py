@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from controller.config.schema import Config, SiteConfig
 from controller.tomlcheck.diagnostics import Problem
-from drivers.coded_text import coded
+from drivers.coded_text import coded, decimal
 
 LARGE_ERROR_S, SMALL_ERROR_S = 60.0, 0.01
 """Errors of a clock that is of no use as legal time, and that no server in the internet allows (s)."""
@@ -123,7 +123,7 @@ def find_clock_hints(config: Config) -> Iterator[Problem]:
         )
     error_s = config.time.max_error_s
     if not SMALL_ERROR_S <= error_s <= LARGE_ERROR_S:
-        shown = f"{error_s:g}"
+        shown = decimal(error_s)
         what = (
             coded("an error of {error_s} s is less than any time server allows", error_s=shown)
             if error_s < SMALL_ERROR_S

@@ -17,7 +17,7 @@ from controller.config.schema import Config
 from controller.config.value_rules import check_values
 from controller.model.deadlines import RENEW_AT
 from controller.tomlcheck.diagnostics import Problem, defined_already
-from drivers.coded_text import coded
+from drivers.coded_text import coded, decimal
 
 
 def check_tables(config: Config) -> list[Problem]:
@@ -139,8 +139,8 @@ def _times(config: Config) -> Iterator[Problem]:
             ("load_management", "lease_s"),
             coded(
                 "{lease_s} s may end before a tick of {tick_s} s renews it",
-                lease_s=f"{chosen.lease_s:g}",
-                tick_s=f"{chosen.tick_s:g}",
+                lease_s=decimal(chosen.lease_s),
+                tick_s=decimal(chosen.tick_s),
             ),
             coded("set lease_s to more than three times tick_s"),
         )

@@ -11,7 +11,7 @@ import msgspec
 from controller.config.schema import CircuitConfig, Config, EvseConfig, StationConfig
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
-from drivers.coded_text import coded, join_and
+from drivers.coded_text import coded, decimal, join_and
 
 USUAL_V = 230.0
 """Voltage that stands for an impossible one (V)."""
@@ -23,9 +23,9 @@ def _voltage(voltage: float) -> Iterator[Problem]:
         between_phases = 340 <= voltage <= 440
         yield Problem(
             ("site", "voltage"),
-            coded("{voltage} V is the voltage between two phases", voltage=f"{voltage:g}")
+            coded("{voltage} V is the voltage between two phases", voltage=decimal(voltage))
             if between_phases
-            else coded("{voltage} V is not a mains voltage", voltage=f"{voltage:g}"),
+            else coded("{voltage} V is not a mains voltage", voltage=decimal(voltage)),
             coded("write the voltage between line and neutral, e.g. 230 (V)"),
         )
 
@@ -72,20 +72,20 @@ def _plausible_circuit(
     """Return a circuit without a rated power and a base load that cannot be meant, and each as a problem."""
     problems = []
     rated_a = circuit.transformer_a(volts)
-    if rated_a < EvseConfig().min_a:
+    if circuit.limit_kva is not None and rated_a < EvseConfig().min_a:
         what = coded(
             "{limit_kva} kVA are {rated_a} A on each phase: no car charges",
-            limit_kva=f"{circuit.limit_kva:g}",
-            rated_a=f"{rated_a:.3g}",
+            limit_kva=decimal(circuit.limit_kva),
+            rated_a=decimal(rated_a, ".3g"),
         )
         remedy = coded("write the rated power of the transformer that feeds it (kVA), or remove it")
         problems.append(Problem((*path, "limit_kva"), what, remedy))
         circuit = msgspec.structs.replace(circuit, limit_kva=None)
-    if (circuit.base_load_a or 0.0) > min(circuit.limits_a):
+    if circuit.base_load_a is not None and circuit.base_load_a > min(circuit.limits_a):
         what = coded(
             "{base} A are above the limit of {limit} A: the building alone trips the fuse",
-            base=f"{circuit.base_load_a:g}",
-            limit=f"{min(circuit.limits_a):g}",
+            base=decimal(circuit.base_load_a),
+            limit=decimal(min(circuit.limits_a)),
         )
         remedy = coded("write the most that the building draws on a phase (A)")
         problems.append(Problem((*path, "base_load_a"), what, remedy))

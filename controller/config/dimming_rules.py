@@ -25,7 +25,7 @@ from controller.config.schema import (
 from controller.model.section_14a import DEVICE_W
 from controller.tomlcheck.diagnostics import Problem, defined_already, unknown_name
 from controller.tomlcheck.positions import DataPath
-from drivers.coded_text import coded, join_or
+from drivers.coded_text import coded, decimal, join_or
 from drivers.input_modules import list_input_modules, load_input_module
 from drivers.meter_model import list_models
 from drivers.settings import default_port
@@ -357,7 +357,7 @@ def find_dimming_hints(config: Config) -> Iterator[Problem]:
                 (*path, "interval_s"),
                 coded(
                     "a limit of the grid operator is noticed up to {interval_s} s late",
-                    interval_s=f"{module.interval_s:g}",
+                    interval_s=decimal(module.interval_s),
                 ),
                 coded("write 1 (s) or less"),
             )
@@ -368,7 +368,7 @@ def find_dimming_hints(config: Config) -> Iterator[Problem]:
                 (*path, "settle_s"),
                 coded(
                     "no contact bounces for {settle_s} s, and each limit is late by it",
-                    settle_s=f"{source.settle_s:g}",
+                    settle_s=decimal(source.settle_s),
                 ),
                 coded("write some tenths of a second, e.g. 0.3 (s)"),
             )
@@ -377,7 +377,7 @@ def find_dimming_hints(config: Config) -> Iterator[Problem]:
                 (*path, "lost_after_s"),
                 coded(
                     "after {lost_after_s} s a single late reading already limits the site",
-                    lost_after_s=f"{source.lost_after_s:g}",
+                    lost_after_s=decimal(source.lost_after_s),
                 ),
                 coded("write a few intervals of its module, e.g. 5 (s)"),
             )
@@ -386,7 +386,7 @@ def find_dimming_hints(config: Config) -> Iterator[Problem]:
                 (*path, "lost_after_s"),
                 coded(
                     "a dead module goes unnoticed for {lost_after_s} s, and a limit with it",
-                    lost_after_s=f"{source.lost_after_s:g}",
+                    lost_after_s=decimal(source.lost_after_s),
                 ),
                 coded("write a few intervals of its module, e.g. 5 (s)"),
             )
@@ -411,7 +411,7 @@ def _controllable_evses(config: Config) -> Iterator[Problem]:
                     path,
                     coded(
                         "draws at most {watts} kW, and section 14a begins above 4.2 kW",
-                        watts=f"{watts / 1000:.1f}",
+                        watts=decimal(watts / 1000, ".1f"),
                     ),
                     coded("compare max_a and phases with the station, or leave out steuve"),
                     depends_on=("station", index, "evse", number, "max_a"),

@@ -14,7 +14,7 @@ from controller.config.schema import CalendarConfig, CircuitConfig, Config
 from controller.config.value_rules import LEAST_CHARGING_A, LEAST_W
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
-from drivers.coded_text import coded, join_or
+from drivers.coded_text import coded, decimal, join_or, literal
 
 MOST_KW = 5_000.0
 """A higher target or power of a station in kilowatts is most likely one in watts."""
@@ -67,8 +67,8 @@ def find_energy_hints(config: Config) -> Iterator[Problem]:
                     ("calendar", index, key),
                     coded(
                         "{bound} {unit} is below {least} {unit}: no car charges meanwhile",
-                        bound=f"{bound:g}",
-                        least=f"{least:g}",
+                        bound=decimal(bound),
+                        least=decimal(least),
                         unit=unit,
                     ),
                     coded("keep it if that is meant, else write what the circuit may carry"),
@@ -78,8 +78,8 @@ def find_energy_hints(config: Config) -> Iterator[Problem]:
         meant = price / 100 if price > USUAL_PRICES[1] else price * 100
         yield Problem(
             ("prices", "pause_above"),
-            coded("{price} is no usual price of a kWh in euros", price=f"{price:g}"),
-            coded("did you mean {meant}? Keep it if the prices are in another unit", meant=f"{meant:g}"),
+            coded("{price} is no usual price of a kWh in euros", price=decimal(price)),
+            coded("did you mean {meant}? Keep it if the prices are in another unit", meant=literal(meant)),
         )
 
 
@@ -138,8 +138,8 @@ def _small_powers(config: Config) -> Iterator[Problem]:
         if power is not None and power < LEAST_KW:
             yield Problem(
                 path,
-                coded("{power} kW is too little for any car", power=f"{power:g}"),
-                coded("did you mean {meant} (kW)?", meant=f"{power * 1000:g}"),
+                coded("{power} kW is too little for any car", power=decimal(power)),
+                coded("did you mean {meant} (kW)?", meant=literal(power * 1000)),
             )
 
 
@@ -159,8 +159,8 @@ def _group_hints(config: Config) -> Iterator[Problem]:
         if group.guaranteed_a and group.guaranteed_a < LEAST_CHARGING_A:
             yield Problem(
                 (*path, "guaranteed_a"),
-                coded("{guaranteed_a} A is too little for any car", guaranteed_a=f"{group.guaranteed_a:g}"),
-                coded("write {least_charging_a} or more, or 0", least_charging_a=f"{LEAST_CHARGING_A:g}"),
+                coded("{guaranteed_a} A is too little for any car", guaranteed_a=decimal(group.guaranteed_a)),
+                coded("write {least_charging_a} or more, or 0", least_charging_a=literal(LEAST_CHARGING_A)),
             )
         if group.quota_kwh is None:
             continue
@@ -170,16 +170,16 @@ def _group_hints(config: Config) -> Iterator[Problem]:
                 (*path, "quota_kwh"),
                 coded(
                     "{quota_kwh} kWh have no effect: the site carries {day_kwh} kWh a day",
-                    quota_kwh=f"{group.quota_kwh:g}",
+                    quota_kwh=decimal(group.quota_kwh),
                     day_kwh=f"{day_kwh:.0f}",
                 ),
-                coded("did you mean {meant} (kWh)?", meant=f"{group.quota_kwh / 1000:g}"),
+                coded("did you mean {meant} (kWh)?", meant=literal(group.quota_kwh / 1000)),
             )
         elif group.quota_kwh < LEAST_CAR_KWH:
             yield Problem(
                 (*path, "quota_kwh"),
-                coded("{quota_kwh} kWh are used up in minutes", quota_kwh=f"{group.quota_kwh:g}"),
-                coded("did you mean {meant} (kWh)?", meant=f"{group.quota_kwh * 1000:g}"),
+                coded("{quota_kwh} kWh are used up in minutes", quota_kwh=decimal(group.quota_kwh)),
+                coded("did you mean {meant} (kWh)?", meant=literal(group.quota_kwh * 1000)),
             )
 
 
@@ -200,10 +200,14 @@ def _limits_below_base_load(config: Config) -> Iterator[Problem]:
         if circuit is None or bound is None or circuit.base_load_a is None:
             continue
         base_w = 3 * circuit.base_load_a * config.site.voltage
+        amps = decimal(circuit.base_load_a)
         base, drawn = {
-            "limit_a": (circuit.base_load_a, f"{circuit.base_load_a:g} A"),
-            "limit_w": (base_w, f"{circuit.base_load_a:g} A ({base_w:.0f} W)"),
-            "peak_kw": (base_w / 1000, f"{circuit.base_load_a:g} A ({base_w / 1000:.3g} kW)"),
+            "limit_a": (circuit.base_load_a, coded("{amps} A", amps=amps)),
+            "limit_w": (base_w, coded("{amps} A ({power} W)", amps=amps, power=decimal(base_w, ".0f"))),
+            "peak_kw": (
+                base_w / 1000,
+                coded("{amps} A ({power} kW)", amps=amps, power=decimal(base_w / 1000, ".3g")),
+            ),
         }[str(path[-1])]
         if least <= bound <= base:
             yield Problem(
@@ -236,7 +240,7 @@ def _reserves_above_limits(config: Config) -> Iterator[Problem]:
                     "the DC stations below reserve {reserved_a} A on each phase, of {supplied_a} A: what one "
                     "of them reserves is kept free at a time",
                     reserved_a=f"{reserved_a[circuit.id]:.0f}",
-                    supplied_a=f"{supplied_a:g}",
+                    supplied_a=decimal(supplied_a),
                 ),
                 coded("keep it if that is meant, else lower their reserve_kw"),
                 depends_on=("circuit", index),
@@ -308,8 +312,8 @@ def _bounds_without_effect(config: Config) -> Iterator[Problem]:
                 path,
                 coded(
                     "{bound} {unit} has no effect: the circuit never carries more than {most} {unit}",
-                    bound=f"{bound:g}",
-                    most=f"{most:g}",
+                    bound=decimal(bound),
+                    most=decimal(most),
                     unit=unit,
                 ),
                 coded("write a lower limit, or remove it"),
@@ -360,15 +364,17 @@ def _car_energy(config: Config) -> Iterator[Problem]:
         if departure.energy_kwh < LEAST_CAR_KWH:
             yield Problem(
                 path,
-                coded("{energy_kwh} kWh is too little for any trip", energy_kwh=f"{departure.energy_kwh:g}"),
-                coded("did you mean {meant} (kWh)?", meant=f"{departure.energy_kwh * 1000:g}"),
+                coded(
+                    "{energy_kwh} kWh is too little for any trip", energy_kwh=decimal(departure.energy_kwh)
+                ),
+                coded("did you mean {meant} (kWh)?", meant=literal(departure.energy_kwh * 1000)),
             )
         elif departure.energy_kwh > MOST_CAR_KWH:
             yield Problem(
                 path,
                 coded(
                     "{energy_kwh} kWh is more than the battery of a car holds",
-                    energy_kwh=f"{departure.energy_kwh:g}",
+                    energy_kwh=decimal(departure.energy_kwh),
                 ),
                 coded("keep it for a truck or a bus, else write what the car needs, e.g. 30 (kWh)"),
             )
@@ -471,8 +477,8 @@ def _kilowatts(value: float, path: DataPath) -> Iterator[Problem]:
     if value > MOST_KW:
         yield Problem(
             path,
-            coded("{value} kW is more than any site draws", value=f"{value:g}"),
-            coded("did you mean {meant} (kW)?", meant=f"{value / 1000:g}"),
+            coded("{value} kW is more than any site draws", value=decimal(value)),
+            coded("did you mean {meant} (kW)?", meant=literal(value / 1000)),
         )
 
 
@@ -550,17 +556,17 @@ def _calendar_limits(entry: CalendarConfig, circuit: CircuitConfig, path: DataPa
             (*path, "limit_a"),
             coded(
                 '{limit_a} A is above the limit of "{id}", {limits_a} A, which always holds',
-                limit_a=f"{entry.limit_a:g}",
+                limit_a=decimal(entry.limit_a),
                 id=circuit.id,
-                limits_a=f"{max(circuit.limits_a):g}",
+                limits_a=decimal(max(circuit.limits_a)),
             ),
             coded("write a lower limit, or remove it"),
         )
     if entry.limit_w is not None and entry.limit_w < LEAST_W:
         yield Problem(
             (*path, "limit_w"),
-            coded("{power} W is less than any device draws", power=f"{entry.limit_w:g}"),
-            coded("did you mean {meant} (W)?", meant=f"{entry.limit_w * 1000:g}"),
+            coded("{power} W is less than any device draws", power=decimal(entry.limit_w)),
+            coded("did you mean {meant} (W)?", meant=literal(entry.limit_w * 1000)),
         )
     if entry.peak_kw is not None:
         yield from _kilowatts(entry.peak_kw, (*path, "peak_kw"))
@@ -610,8 +616,8 @@ def _guarantees(config: Config, group_of: dict[tuple[str, int], str]) -> Iterato
                 'circuit "{id}" carries {limits_a} A, the groups below it are guaranteed {total_a} A with '
                 "its declared base load",
                 id=circuit.id,
-                limits_a=f"{min(circuit.limits_a):g}",
-                total_a=f"{total_a:g}",
+                limits_a=decimal(min(circuit.limits_a)),
+                total_a=decimal(total_a),
             ),
             coded("lower guaranteed_a"),
         )
@@ -653,8 +659,8 @@ def _dc(config: Config) -> Iterator[Problem]:
                     (*path, "min_kw"),
                     coded(
                         "{power} kW is above max_kw, {max_kw} kW",
-                        power=f"{evse.min_kw:g}",
-                        max_kw=f"{evse.max_kw:g}",
+                        power=decimal(evse.min_kw),
+                        max_kw=decimal(evse.max_kw),
                     ),
                     coded("lower min_kw or raise max_kw"),
                 )
@@ -663,8 +669,8 @@ def _dc(config: Config) -> Iterator[Problem]:
                     (*path, "reserve_kw"),
                     coded(
                         "{power} kW is above max_kw, {max_kw} kW",
-                        power=f"{evse.reserve_kw:g}",
-                        max_kw=f"{evse.max_kw:g}",
+                        power=decimal(evse.reserve_kw),
+                        max_kw=decimal(evse.max_kw),
                     ),
                     coded("lower reserve_kw"),
                 )

@@ -16,7 +16,7 @@ from controller.config.schema import Config
 from controller.config.timing_rules import find_timing_hints
 from controller.config.value_rules import find_value_hints
 from controller.tomlcheck.diagnostics import Problem
-from drivers.coded_text import coded
+from drivers.coded_text import coded, decimal
 
 
 def find_hints(config: Config) -> list[Problem]:
@@ -139,8 +139,8 @@ def _circuits(config: Config) -> Iterator[Problem]:
                 ("circuit", index, "generation_a"),
                 coded(
                     "{generation_a} A is more than the circuit carries ({limits_a} A)",
-                    generation_a=f"{circuit.generation_a:g}",
-                    limits_a=f"{max(circuit.limits_a):g}",
+                    generation_a=decimal(circuit.generation_a),
+                    limits_a=decimal(max(circuit.limits_a)),
                 ),
                 coded("write the rated current of the generation per phase"),
             )

@@ -21,7 +21,7 @@ from controller.tomlcheck.diagnostics import (
     unknown_name,
 )
 from controller.tomlcheck.positions import DataPath
-from drivers.coded_text import coded, join_or
+from drivers.coded_text import coded, decimal, join_or, literal
 from drivers.errors import ModelFileError
 from drivers.meter_model import (
     FILE_PREFIX,
@@ -167,8 +167,8 @@ def check_meters(config: Config) -> Iterator[Problem]:
                 (*path, "stale_after_s"),
                 coded(
                     "{stale_after_s} s end before the next reading, after {interval_s} s",
-                    stale_after_s=f"{meter.stale_after_s:g}",
-                    interval_s=f"{meter.interval_s:g}",
+                    stale_after_s=decimal(meter.stale_after_s),
+                    interval_s=decimal(meter.interval_s),
                 ),
                 coded("set stale_after_s to several times interval_s"),
             )
@@ -225,11 +225,11 @@ def _stations(config: Config, meter: MeterConfig, path: DataPath) -> Iterator[Pr
                 (*path, "stale_after_s"),
                 coded(
                     "{stale_after_s} s are shorter than the interval in which stations report",
-                    stale_after_s=f"{meter.stale_after_s:g}",
+                    stale_after_s=decimal(meter.stale_after_s),
                 ),
                 coded(
                     "set stale_after_s to two of their intervals, at least {stations_report_s}",
-                    stations_report_s=f"{STATIONS_REPORT_S:g}",
+                    stations_report_s=literal(STATIONS_REPORT_S),
                 ),
             )
     stations = _stations_alone(config, meter.id)
@@ -533,10 +533,10 @@ def find_meter_hints(config: Config) -> Iterator[Problem]:
         if meter.ct_ratio < 1:
             yield Problem(
                 (*path, "ct_ratio"),
-                coded("{ct_ratio} makes readings smaller", ct_ratio=f"{meter.ct_ratio:g}"),
+                coded("{ct_ratio} makes readings smaller", ct_ratio=decimal(meter.ct_ratio)),
                 coded(
                     "write primary divided by secondary current, {value}, unless the meter shows too much",
-                    value=f"{1 / meter.ct_ratio:.4g}",
+                    value=literal(1 / meter.ct_ratio, ".4g"),
                 ),
             )
         yield from find_unit_hints((*path, "unit"), meter.transport, meter.unit)
@@ -585,8 +585,8 @@ def _transformer_hints(config: Config) -> Iterator[Problem]:
                 ("meter", index, "ct_ratio"),
                 coded(
                     "transformers of {ratio} A at least, around a fuse of {limits_a} A",
-                    ratio=f"{ratio:g}",
-                    limits_a=f"{max(circuit.limits_a):g}",
+                    ratio=decimal(ratio),
+                    limits_a=decimal(max(circuit.limits_a)),
                 ),
                 coded("write primary divided by secondary current: 200/5 A is 40"),
             )
@@ -611,7 +611,7 @@ def _bus_hints(config: Config) -> Iterator[Problem]:
                     "give its meters longer intervals, e.g. {before} s; a reading takes about "
                     "{serial_reading_s} s",
                     before=max(1, round(before + 1)),
-                    serial_reading_s=f"{SERIAL_READING_S:g}",
+                    serial_reading_s=decimal(SERIAL_READING_S),
                 ),
             )
 
@@ -637,8 +637,8 @@ def _model(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
             (*path, "timeout_s"),
             coded(
                 "{timeout_s} s are longer than a reading stays valid, {stale_after_s} s",
-                timeout_s=f"{meter.timeout_s:g}",
-                stale_after_s=f"{meter.stale_after_s:g}",
+                timeout_s=decimal(meter.timeout_s),
+                stale_after_s=decimal(meter.stale_after_s),
             ),
             coded("set stale_after_s to several times timeout_s"),
         )

@@ -9,7 +9,7 @@ from controller.config.schema import Config, StationConfig
 from controller.model.deadlines import RENEW_AT
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
-from drivers.coded_text import coded
+from drivers.coded_text import coded, decimal, literal
 
 OFTEN_PING_S = 5.0
 SELDOM_PING_S = 600.0
@@ -66,7 +66,7 @@ def _leases(config: Config) -> Iterator[Problem]:
             ("load_management", "lease_s"),
             coded(
                 "stations keep their last limit for {lease_s} h without the controller",
-                lease_s=f"{lease_s / 3600:.3g}",
+                lease_s=decimal(lease_s / 3600, ".3g"),
             ),
             coded("write some minutes, e.g. 300 (s); fallback_a then applies"),
         )
@@ -75,7 +75,7 @@ def _leases(config: Config) -> Iterator[Problem]:
             ("load_management", "lease_s"),
             coded(
                 "each station stores a new limit every {lease_s} s, which wears out its flash memory",
-                lease_s=f"{RENEW_AT * lease_s:.3g}",
+                lease_s=decimal(RENEW_AT * lease_s, ".3g"),
             ),
             coded("write some minutes, e.g. 300 (s)"),
         )
@@ -87,11 +87,11 @@ def _reports(config: Config) -> Iterator[Problem]:
     if 0 < report_s < OFTEN_REPORTED_S or report_s > SELDOM_REPORTED_S:
         yield Problem(
             ("local_csms", "meter_values_s"),
-            coded("hardly any station keeps an interval of {report_s} s", report_s=f"{report_s:g}")
+            coded("hardly any station keeps an interval of {report_s} s", report_s=decimal(report_s))
             if report_s < OFTEN_REPORTED_S
             else coded(
                 "what a car draws is unknown for {report_s} s, and its current stays booked",
-                report_s=f"{report_s:g}",
+                report_s=decimal(report_s),
             ),
             coded("write 10 to 60 (s)"),
         )
@@ -99,7 +99,7 @@ def _reports(config: Config) -> Iterator[Problem]:
         yield Problem(
             ("mqtt", "interval_s"),
             coded(
-                "changes are published up to {interval_s} s late", interval_s=f"{config.mqtt.interval_s:g}"
+                "changes are published up to {interval_s} s late", interval_s=decimal(config.mqtt.interval_s)
             ),
             coded("write some seconds, e.g. 5 (s)"),
         )
@@ -111,10 +111,10 @@ def _ping(path: DataPath, ping_s: float) -> Iterator[Problem]:
     elif ping_s > SELDOM_PING_S:
         what = coded(
             "every {ping_s} s is too seldom: a lost connection stays unnoticed, and the station unreachable",
-            ping_s=f"{ping_s:g}",
+            ping_s=decimal(ping_s),
         )
     elif ping_s < OFTEN_PING_S:
-        what = coded("a ping every {ping_s} s costs data on mobile networks", ping_s=f"{ping_s:g}")
+        what = coded("a ping every {ping_s} s costs data on mobile networks", ping_s=decimal(ping_s))
     else:
         return
     yield Problem(path, what, coded("write some tens of seconds, e.g. 30 (s)"))
@@ -127,7 +127,7 @@ def _listener(config: Config) -> Iterator[Problem]:
             ("listen", "call_timeout_s"),
             coded(
                 "{call_timeout_s} s are less than a slow backend takes for an answer",
-                call_timeout_s=f"{listen.call_timeout_s:g}",
+                call_timeout_s=decimal(listen.call_timeout_s),
             ),
             coded("write 30 to 60 (s)"),
         )
@@ -138,7 +138,7 @@ def _listener(config: Config) -> Iterator[Problem]:
                 ("listen", key),
                 coded(
                     "{rate} per second keeps stations waiting: a boot alone is some ten messages",
-                    rate=f"{rate:g}",
+                    rate=decimal(rate),
                 ),
                 coded("write 10 or more, or 0 for no limit"),
             )
@@ -186,7 +186,7 @@ def _absence(path: DataPath, station: StationConfig) -> Iterator[Problem]:
             (*path, "grace_s"),
             coded(
                 "hardly any station waits {grace_s} s for an answer: it restarts, or closes",
-                grace_s=f"{station.grace_s:g}",
+                grace_s=decimal(station.grace_s),
             ),
             coded('write some tens of seconds, or when_backend_away = "autonomous"'),
         )
@@ -200,7 +200,7 @@ def _meters(config: Config) -> Iterator[Problem]:
                 (*path, "stale_after_s"),
                 coded(
                     "a lost meter goes unnoticed for {stale_after_s} s, and an overload with it",
-                    stale_after_s=f"{meter.stale_after_s:g}",
+                    stale_after_s=decimal(meter.stale_after_s),
                 ),
                 coded("write a few of its intervals, e.g. 5 (s)"),
             )
@@ -209,11 +209,11 @@ def _meters(config: Config) -> Iterator[Problem]:
                 (*path, "stale_after_s"),
                 coded(
                     "one lost reading makes the meter stale: the next is due after {interval_s} s",
-                    interval_s=f"{meter.interval_s:g}",
+                    interval_s=decimal(meter.interval_s),
                 ),
                 coded(
                     "write three intervals, {value} (s), or a shorter interval_s",
-                    value=f"{3 * meter.interval_s:g}",
+                    value=literal(3 * meter.interval_s),
                 ),
             )
         if meter.frozen_after_s > LONG_FROZEN_S:
@@ -221,7 +221,7 @@ def _meters(config: Config) -> Iterator[Problem]:
                 (*path, "frozen_after_s"),
                 coded(
                     "a meter that hangs goes unnoticed for {frozen_after_s} s",
-                    frozen_after_s=f"{meter.frozen_after_s:g}",
+                    frozen_after_s=decimal(meter.frozen_after_s),
                 ),
                 coded("write some tens of seconds, e.g. 30 (s)"),
             )
@@ -229,7 +229,8 @@ def _meters(config: Config) -> Iterator[Problem]:
             yield Problem(
                 (*path, "interval_s"),
                 coded(
-                    "hardly any meter has new values every {interval_s} s", interval_s=f"{meter.interval_s:g}"
+                    "hardly any meter has new values every {interval_s} s",
+                    interval_s=decimal(meter.interval_s),
                 ),
                 coded("write the interval of its measurement, usually 0.2 to 1 (s)"),
             )
@@ -238,7 +239,7 @@ def _meters(config: Config) -> Iterator[Problem]:
                 (*path, "timeout_s"),
                 coded(
                     "{timeout_s} s are less than many meters take for an answer",
-                    timeout_s=f"{meter.timeout_s:g}",
+                    timeout_s=decimal(meter.timeout_s),
                 ),
                 coded("leave it out, or write 1 to 3 (s)"),
             )

@@ -15,7 +15,7 @@ from controller.config.web_rules import check_mqtt, check_web, check_webhooks, f
 from controller.model.section_14a import DEVICE_W
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
-from drivers.coded_text import coded
+from drivers.coded_text import coded, decimal, literal
 
 LEAST_CHARGING_A = 6.0
 """The lowest current of a control pilot (IEC 61851-1, table A.7)."""
@@ -90,8 +90,8 @@ def _margins(config: Config) -> Iterator[Problem]:
         if margin_a >= limit_a:
             what = coded(
                 "margin_a of {margin} A leaves nothing of the limit of {limit} A",
-                margin=f"{margin_a:g}",
-                limit=f"{round(limit_a, 1):g}",
+                margin=decimal(margin_a),
+                limit=decimal(round(limit_a, 1)),
             )
             yield Problem(path, what, remedy)
 
@@ -105,10 +105,10 @@ def _large_margins(config: Config) -> Iterator[Problem]:
                 coded(
                     "margin_a of {margin_a} A leaves {left_a} A of the limit of {limit_a} A; no car charges "
                     "below {least_charging_a} A",
-                    margin_a=f"{margin_a:g}",
-                    left_a=f"{left_a:g}",
-                    limit_a=f"{limit_a:g}",
-                    least_charging_a=f"{LEAST_CHARGING_A:g}",
+                    margin_a=decimal(margin_a),
+                    left_a=decimal(left_a),
+                    limit_a=decimal(limit_a),
+                    least_charging_a=decimal(LEAST_CHARGING_A),
                 ),
                 remedy,
             )
@@ -144,13 +144,13 @@ def _breaker_margins(config: Config) -> Iterator[Problem]:
                 coded(
                     "margin_a of {margin_a} A is too little: a load of {usual_load_a} A that is switched on "
                     "trips a full {fuse} breaker before cars obey",
-                    margin_a=f"{margin_a:g}",
-                    usual_load_a=f"{USUAL_LOAD_A:g}",
+                    margin_a=decimal(margin_a),
+                    usual_load_a=decimal(USUAL_LOAD_A),
                     fuse=circuit.fuse,
                 ),
                 coded(
                     'set margin_a = {needed_a} or more in this circuit, or margin_a = "auto"',
-                    needed_a=f"{math.ceil(needed_a):g}",
+                    needed_a=literal(math.ceil(needed_a)),
                 ),
             )
 
@@ -175,7 +175,7 @@ def _small_margins(config: Config) -> Iterator[Problem]:
         if isinstance(margin_a, float) and 0 < margin_a < LEAST_MARGIN_A:
             yield Problem(
                 path,
-                coded("{margin_a} A is less than the jumps of any load", margin_a=f"{margin_a:g}"),
+                coded("{margin_a} A is less than the jumps of any load", margin_a=decimal(margin_a)),
                 coded("write amperes, not a part of the limit, e.g. 1 (A)"),
             )
 
@@ -196,12 +196,12 @@ def _dimming_limits(config: Config) -> Iterator[Problem]:
                 path,
                 coded(
                     "{watts} W is less than the law leaves a single device, {device_w} W",
-                    watts=f"{watts:g}",
-                    device_w=f"{DEVICE_W:g}",
+                    watts=decimal(watts),
+                    device_w=decimal(DEVICE_W),
                 ),
                 coded(
                     "write {device_w} or more for all controllable EVSEs together (W)",
-                    device_w=f"{DEVICE_W:g}",
+                    device_w=literal(DEVICE_W),
                 ),
             )
 
@@ -223,7 +223,7 @@ def _watts(config: Config) -> Iterator[Problem]:
     for path, watts in found:
         if watts is None or not 0 < watts < LEAST_W:
             continue
-        remedy: str = coded("did you mean {meant} (W)?", meant=f"{watts * 1000:g}")
+        remedy: str = coded("did you mean {meant} (W)?", meant=literal(watts * 1000))
         part = PARTS_OF_POWER.get(watts)
         if part is not None and path[:2] == ("dimming", "contact") and most_w:
             remedy = coded(
@@ -231,7 +231,7 @@ def _watts(config: Config) -> Iterator[Problem]:
                 part=f"{part:.0%}",
                 most_w=f"{most_w * part:.0f}",
             )
-        yield Problem(path, coded("{power} W is less than any device draws", power=f"{watts:g}"), remedy)
+        yield Problem(path, coded("{power} W is less than any device draws", power=decimal(watts)), remedy)
 
 
 def _labels(config: Config) -> Iterator[Problem]:
@@ -260,8 +260,8 @@ def _currents(config: Config) -> Iterator[Problem]:
                     (*path, "max_a"),
                     coded(
                         "{max_a} A is more than an AC station can offer ({most_ac_a} A, IEC 61851-1)",
-                        max_a=f"{evse.max_a:g}",
-                        most_ac_a=f"{MOST_AC_A:g}",
+                        max_a=decimal(evse.max_a),
+                        most_ac_a=decimal(MOST_AC_A),
                     ),
                     coded("keep it for a DC station, else write its rated current per phase, e.g. 32"),
                 )
@@ -271,8 +271,8 @@ def _currents(config: Config) -> Iterator[Problem]:
                     (*path, "max_kw" if is_dc else "max_a"),
                     coded(
                         "{max_a} A is above the limit of its circuit, {limit_a} A",
-                        max_a=f"{round(evse.max_a, 1):g}",
-                        limit_a=f"{round(limit_a, 1):g}",
+                        max_a=decimal(round(evse.max_a, 1)),
+                        limit_a=decimal(round(limit_a, 1)),
                     ),
                     coded("write the rated power of the station in kW")
                     if is_dc
@@ -285,7 +285,7 @@ def _currents(config: Config) -> Iterator[Problem]:
                     coded(
                         "{kilowatts} A is no rated current; {kilowatts} kW on {phases} are "
                         "{kilowatts_of_a} A",
-                        kilowatts=f"{kilowatts:g}",
+                        kilowatts=decimal(kilowatts),
                         phases=phases,
                         kilowatts_of_a=KILOWATTS_OF_A[evse.max_a],
                     ),
@@ -296,8 +296,8 @@ def _currents(config: Config) -> Iterator[Problem]:
                     (*path, "min_a"),
                     coded(
                         "{min_a} A is below {least_charging_a} A, the least of IEC 61851-1",
-                        min_a=f"{evse.min_a:g}",
-                        least_charging_a=f"{LEAST_CHARGING_A:g}",
+                        min_a=decimal(evse.min_a),
+                        least_charging_a=decimal(LEAST_CHARGING_A),
                     ),
                     coded("write 6, unless the station's manual names a lower current"),
                 )
@@ -311,8 +311,8 @@ def _large_connection(config: Config) -> Iterator[Problem]:
                 ("circuit", index, "limit_a"),
                 coded(
                     "{limit} A on each phase is more than the largest main fuse, {most} A",
-                    limit=f"{max(circuit.limits_a):g}",
-                    most=f"{LARGEST_MAIN_A:g}",
+                    limit=decimal(max(circuit.limits_a)),
+                    most=decimal(LARGEST_MAIN_A),
                 ),
                 coded("correct it, or name the transformer that feeds the site: limit_kva"),
             )
@@ -325,7 +325,10 @@ def _without_effect(config: Config) -> Iterator[Problem]:
         if circuit.peak_kw is not None and circuit.peak_kw > carries_kw:
             yield Problem(
                 ("circuit", index, "peak_kw"),
-                coded("has no effect: the circuit carries {carries_kw} kW", carries_kw=f"{carries_kw:.4g}"),
+                coded(
+                    "has no effect: the circuit carries {carries_kw} kW",
+                    carries_kw=decimal(carries_kw, ".4g"),
+                ),
                 coded("write the highest mean power that is to be paid for"),
             )
         if circuit.limit_kva is not None:  # limit_w is then derived from it
@@ -333,7 +336,8 @@ def _without_effect(config: Config) -> Iterator[Problem]:
                 yield Problem(
                     ("circuit", index, "limit_kva"),
                     coded(
-                        "has no effect: the circuit carries {carries_kw} kVA", carries_kw=f"{carries_kw:.4g}"
+                        "has no effect: the circuit carries {carries_kw} kVA",
+                        carries_kw=decimal(carries_kw, ".4g"),
                     ),
                     coded("write the rated power of the transformer that feeds it (kVA), or remove it"),
                 )
@@ -392,7 +396,7 @@ def _contractual_maximum(config: Config) -> Iterator[Problem]:
             ("eebus", "consumption_w"),
             coded(
                 '{watts} W is more than "{id}" carries, {carries_w} W',
-                watts=f"{watts:g}",
+                watts=decimal(watts),
                 id=grid.id,
                 carries_w=f"{carries_w:.0f}",
             ),
@@ -403,8 +407,8 @@ def _contractual_maximum(config: Config) -> Iterator[Problem]:
             ("eebus", "consumption_w"),
             coded(
                 "{watts} W is less than the law leaves a single device, {device_w} W",
-                watts=f"{watts:g}",
-                device_w=f"{DEVICE_W:g}",
+                watts=decimal(watts),
+                device_w=decimal(DEVICE_W),
             ),
             coded("write the power of the connection's contract (W), or leave it out"),
         )
@@ -431,13 +435,13 @@ def _unbalance(config: Config) -> Iterator[Problem]:
             yield Problem(
                 ("circuit", index, "unbalance_a"),
                 coded(
-                    "{unbalance_a} A is too little for any car on one phase", unbalance_a=f"{unbalance_a:g}"
+                    "{unbalance_a} A is too little for any car on one phase", unbalance_a=decimal(unbalance_a)
                 ),
                 coded(
                     "write it in A: {unbalance_a} kVA are {amps} A at {voltage} V",
-                    unbalance_a=f"{unbalance_a:g}",
+                    unbalance_a=decimal(unbalance_a),
                     amps=f"{amps:.0f}",
-                    voltage=f"{config.site.voltage:g}",
+                    voltage=decimal(config.site.voltage),
                 ),
             )
         elif unbalance_a >= max(circuit.limits_a):
@@ -445,7 +449,7 @@ def _unbalance(config: Config) -> Iterator[Problem]:
                 ("circuit", index, "unbalance_a"),
                 coded(
                     "has no effect: the limit of the circuit is {limits_a} A",
-                    limits_a=f"{max(circuit.limits_a):g}",
+                    limits_a=decimal(max(circuit.limits_a)),
                 ),
                 coded("write the largest difference between two phases (A), e.g. 20"),
             )

@@ -5,6 +5,9 @@ import { language, text } from "/assets/texts.js";
 
 const DE = {
   "{whole}.{fraction}": "{whole},{fraction}",
+  "{amps} A": "{amps} A",
+  "{amps} A ({power} W)": "{amps} A ({power} W)",
+  "{amps} A ({power} kW)": "{amps} A ({power} kW)",
   " with{parts}": " mit{parts}",
   "\"virtual\" is for a meter that is computed from others": "\"virtual\" gilt für einen Zähler, der aus anderen berechnet wird",
   "\"virtual\" needs plus or stations": "\"virtual\" braucht plus oder stations",

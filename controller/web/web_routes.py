@@ -40,7 +40,7 @@ from controller.web.request_checks import (
 )
 from controller.web.site_interface import AccessInterface, SiteInterface
 from controller.web.status_model import ControllerStatus
-from drivers.coded_text import coded
+from drivers.coded_text import coded, decimal
 from drivers.reading import Quality
 
 STATUS_PERIOD_S = 1.0
@@ -192,7 +192,7 @@ class WebRoutes:
         if wait_s > 0:
             raise ProblemError(
                 429,
-                coded("more than {count} requests a second", count=f"{REQUESTS_PER_S:g}"),
+                coded("more than {count} requests a second", count=decimal(REQUESTS_PER_S)),
                 (("Retry-After", str(math.ceil(wait_s))),),
             )
         bucket.take(request.now)

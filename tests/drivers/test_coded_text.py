@@ -24,6 +24,7 @@ from drivers.coded_text import (
     join_and,
     join_or,
     join_texts,
+    literal,
     parts_of,
     rebuild_text,
     text_of,
@@ -92,6 +93,8 @@ def is_plain(node: ast.expr) -> bool:
     return isinstance(node, ast.JoinedStr)
 
 
+CODED = [path for path in [*PRODUCT.rglob("*.py"), *DRIVERS.rglob("*.py")] if "coded(" in path.read_text()]
+
 TEMPLATES = sorted(
     {
         ast.literal_eval(call.args[0])
@@ -128,6 +131,11 @@ def test_coded_text_decimal_has_a_comma_in_german() -> None:
     assert text == "it shows 49.95 Hz; check its register map"
     assert GERMAN[decimal(-12.5).template] == "{whole},{fraction}"
     assert (decimal(-12.5), decimal(1.0), decimal(3.0, ".1f")) == ("-12.5", "1", "3.0")
+
+
+def test_coded_text_number_of_a_file_has_a_point_in_each_language() -> None:
+    text = coded("did you mean {meant} (kW)?", meant=literal(3.7))
+    assert (text, text.values) == ("did you mean 3.7 (kW)?", {"meant": "3.7"})
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
@@ -207,22 +215,33 @@ def test_text_of_status_has_a_template(path: Path) -> None:
     assert plain == []
 
 
-@pytest.mark.parametrize(
-    "path",
-    [each for each in METERING if each.name != "meter_model.py"],  # its values are those of a file
-    ids=lambda path: f"{path.parent.name}-{path.name}",
-)
-def test_text_of_status_has_decimals_of_both_languages(path: Path) -> None:
-    formatted = [
+def decimals_in(node: ast.AST) -> list[str]:
+    """Return the formatted numbers of a piece of code that may have decimals."""
+    return [
         ast.unparse(each)
-        for call in calls(path)
-        if isinstance(call.func, ast.Name) and call.func.id == "coded"
-        for each in ast.walk(call)
+        for each in ast.walk(node)
         if isinstance(each, ast.FormattedValue)
         and each.format_spec is not None
-        and not ast.unparse(each.format_spec).endswith((".0f'", "d'", "x'", "X'"))
+        and re.search(r"(?<!\.0)[efg]'$", ast.unparse(each.format_spec))
     ]
-    assert formatted == [], "decimal() writes a comma in German"
+
+
+@pytest.mark.parametrize("path", CODED, ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_coded_text_has_decimals_of_both_languages(path: Path) -> None:
+    formatted = [
+        number
+        for call in calls(path)
+        if isinstance(call.func, ast.Name) and call.func.id == "coded"
+        for number in decimals_in(call)
+    ]
+    assert formatted == [], "decimal() writes a comma in German, literal() what a file is to have"
+
+
+@pytest.mark.parametrize(
+    "path", [each for each in RULES if each.name.endswith("_rules.py")], ids=lambda path: path.name
+)
+def test_rule_formats_no_number_outside_of_its_texts(path: Path) -> None:
+    assert decimals_in(ast.parse(path.read_text())) == [], "decimal() writes a comma in German"
 
 
 def test_coded_text_alternatives_are_joined_in_both_languages() -> None:

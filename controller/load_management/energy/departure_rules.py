@@ -22,7 +22,7 @@ from controller.load_management.energy.week_schedule import (
     parse_minute,
 )
 from controller.model.observations import EvseRef
-from drivers.coded_text import coded
+from drivers.coded_text import coded, decimal
 
 COLUMNS = ("station", "day", "ready_by", "energy_kwh")
 CARD_COLUMNS = ("card", "priority_class")
@@ -148,8 +148,8 @@ def parse_departure(row: DepartureRow, find_evses: FindEvses) -> DepartureRule:
         raise ValueMistakeError(
             coded(
                 "energy_kwh: {energy} is not above 0 and at most {most}",
-                energy=f"{energy_kwh:g}",
-                most=f"{MOST_KWH:g}",
+                energy=decimal(energy_kwh),
+                most=decimal(MOST_KWH),
             ),
             coded("write it in kWh, like {meant}", meant=meant),
         )

@@ -23,7 +23,7 @@ from controller.load_management.energy.energy_csv import (
     read_rows,
 )
 from controller.load_management.energy.goal_shares import LONGEST_PLAN_S
-from drivers.coded_text import coded
+from drivers.coded_text import coded, decimal
 
 COLUMNS = ("begin", "price")
 MOST_ROWS = 20_000
@@ -112,7 +112,7 @@ def parse_prices(text: str) -> PriceSeries:
                 raise ValueMistakeError(
                     coded(
                         "price: {price} is not a finite number of at most {most}",
-                        price=f"{price:g}",
+                        price=decimal(price),
                         most=f"{MOST_PRICE:.0f}",
                     ),
                     coded("write the price of a kWh"),

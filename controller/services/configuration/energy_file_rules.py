@@ -22,7 +22,7 @@ from controller.load_management.energy.price_series import PriceSeries, parse_pr
 from controller.model.observations import EvseRef
 from controller.tomlcheck.diagnostics import NotTextError, Problem, decode_text, unknown_name
 from controller.tomlcheck.positions import DataPath
-from drivers.coded_text import coded
+from drivers.coded_text import coded, decimal, literal
 
 T = TypeVar("T")
 FAR_ABOVE = 10.0
@@ -97,14 +97,14 @@ def _price_hints(config: Config, series: PriceSeries) -> Iterator[Problem]:
             ("prices", "pause_above"),
             coded(
                 "is below all prices of the file, from {least} on: cars without a departure never charge",
-                least=f"{least:g}",
+                least=decimal(least),
             ),
             coded("write it in the unit of the file"),
         )
     elif above > FAR_ABOVE * abs(most):
         yield Problem(
             ("prices", "pause_above"),
-            coded("is far above all prices of the file, up to {most}: no car ever waits", most=f"{most:g}"),
+            coded("is far above all prices of the file, up to {most}: no car ever waits", most=decimal(most)),
             coded("write it in the unit of the file"),
         )
 
@@ -141,9 +141,11 @@ def _departure_hints(
         yield Problem(
             path,
             coded(
-                "{file}: {energy_kwh} kWh is too little for any trip", file=file, energy_kwh=f"{least_kwh:g}"
+                "{file}: {energy_kwh} kWh is too little for any trip",
+                file=file,
+                energy_kwh=decimal(least_kwh),
             ),
-            coded("did you mean {meant} (kWh)?", meant=f"{least_kwh * 1000:g}"),
+            coded("did you mean {meant} (kWh)?", meant=literal(least_kwh * 1000)),
         )
     if is_universal(config.site.timezone) and not config.departure and not config.calendar:
         yield Problem(

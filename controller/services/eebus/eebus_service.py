@@ -18,7 +18,7 @@ from controller.services.eebus.eebus_partners import EebusPartners, read_ski
 from controller.services.eebus.eebus_status import EebusStatus, make_status
 from controller.services.machine.control_socket import Command, ControlError
 from controller.transport.deadline_timer import DeadlineTimer
-from drivers.coded_text import coded
+from drivers.coded_text import coded, decimal
 from drivers.eebus.eebus_node import (
     CloseConnection,
     GuardHeartbeat,
@@ -197,7 +197,7 @@ class EebusService:
             raise ControlError(
                 coded(
                     "seconds: a number from 0 to {most}",
-                    most=f"{LONGEST_REGISTRATION_S:g}",
+                    most=decimal(LONGEST_REGISTRATION_S),
                 )
             )
         self._register_until = trio.current_time() + seconds
