@@ -43,16 +43,36 @@ MOST_NAMED = 5
 UNANSWERED_WARN = 3
 """Messages of the last minutes that a backend has left without an answer."""
 OUTBOX_WARN_S, OUTBOX_CRITICAL_S = 3600.0, DAY_S
-KINDS = (
-    *("circuit-over-limit", "circuit-not-protected", "control-stalled", "dimming-source-lost"),
-    *("meter-lost", "meter-incomplete"),
-    *("limit-not-followed", "evse-not-configured", "evse-at-fallback", "evse-faulted", "station-away"),
-    *("store-not-writable", "store-damaged", "disk-low", "configuration-invalid"),
-    *("outbox-old", "messages-set-aside", "backend-away", "backend-silent"),
-    *("clock-unverified", "signing-waits", "clock-differs", "certificate-ends"),
-    *("removed-evse-booked", "dimming-active"),
-)
-"""All kinds, in the order of alarms of one severity: what concerns the current of all cars is first."""
+
+
+class AlarmKind(enum.StrEnum):
+    """Kind of an alarm. Those of one severity are in this order: what concerns all cars is first."""
+
+    CIRCUIT_OVER_LIMIT = "circuit-over-limit"
+    CIRCUIT_NOT_PROTECTED = "circuit-not-protected"
+    CONTROL_STALLED = "control-stalled"
+    DIMMING_SOURCE_LOST = "dimming-source-lost"
+    METER_LOST = "meter-lost"
+    METER_INCOMPLETE = "meter-incomplete"
+    LIMIT_NOT_FOLLOWED = "limit-not-followed"
+    EVSE_NOT_CONFIGURED = "evse-not-configured"
+    EVSE_AT_FALLBACK = "evse-at-fallback"
+    EVSE_FAULTED = "evse-faulted"
+    STATION_AWAY = "station-away"
+    STORE_NOT_WRITABLE = "store-not-writable"
+    STORE_DAMAGED = "store-damaged"
+    DISK_LOW = "disk-low"
+    CONFIGURATION_INVALID = "configuration-invalid"
+    OUTBOX_OLD = "outbox-old"
+    MESSAGES_SET_ASIDE = "messages-set-aside"
+    BACKEND_AWAY = "backend-away"
+    BACKEND_SILENT = "backend-silent"
+    CLOCK_UNVERIFIED = "clock-unverified"
+    SIGNING_WAITS = "signing-waits"
+    CLOCK_DIFFERS = "clock-differs"
+    CERTIFICATE_ENDS = "certificate-ends"
+    REMOVED_EVSE_BOOKED = "removed-evse-booked"
+    DIMMING_ACTIVE = "dimming-active"
 
 
 class Severity(enum.StrEnum):
@@ -66,7 +86,7 @@ class Severity(enum.StrEnum):
 class AlarmCondition(msgspec.Struct, frozen=True, kw_only=True):
     """A fault that is there now. `after_s`: how long it lasts before it is an alarm."""
 
-    kind: str
+    kind: AlarmKind
     subject: str
     severity: Severity
     statement: Statement
@@ -120,19 +140,18 @@ class AlarmBook:
     @property
     def present(self) -> tuple[AlarmStatus, ...]:
         """Return the alarms that are present: the most severe first, then by kind, then the oldest first."""
-        alarms = [each.alarm for each in self._watched.values() if each.alarm is not None]
-        return tuple(sorted(alarms, key=_rank))
+        found = [(each.condition, each.alarm) for each in self._watched.values() if each.alarm is not None]
+        return tuple(alarm for _, alarm in sorted(found, key=lambda pair: _rank(*pair)))
 
 
-def _rank(alarm: AlarmStatus) -> tuple[int, int, str]:
+def _rank(condition: AlarmCondition, alarm: AlarmStatus) -> tuple[int, int, str]:
     """Return the place of an alarm among those that are present."""
-    severities = list(reversed(Severity))
-    return (severities.index(Severity(alarm.severity)), KINDS.index(alarm.kind), alarm.since)
+    return (-list(Severity).index(condition.severity), list(AlarmKind).index(condition.kind), alarm.since)
 
 
 def _alarm(condition: AlarmCondition, since: str) -> AlarmStatus:
     return AlarmStatus(
-        kind=condition.kind,
+        kind=condition.kind.value,
         subject=condition.subject,
         severity=condition.severity.value,
         text=str(condition.statement),
@@ -164,7 +183,7 @@ def find_conditions(status: ControllerStatus, utc: float) -> Iterator[AlarmCondi
 def _controller(status: ControllerStatus) -> Iterator[AlarmCondition]:
     if not status.healthy:
         yield AlarmCondition(
-            kind="control-stalled",
+            kind=AlarmKind.CONTROL_STALLED,
             subject=status.site,
             severity=Severity.CRITICAL,
             statement=Statement(
@@ -174,7 +193,7 @@ def _controller(status: ControllerStatus) -> Iterator[AlarmCondition]:
         )
     if status.configuration_problem:
         yield AlarmCondition(
-            kind="configuration-invalid",
+            kind=AlarmKind.CONFIGURATION_INVALID,
             subject=status.site,
             severity=Severity.CRITICAL,
             statement=Statement(code=StatementCode.CONFIGURATION_INVALID),
@@ -182,7 +201,7 @@ def _controller(status: ControllerStatus) -> Iterator[AlarmCondition]:
         )
     if not status.store.writable:
         yield AlarmCondition(
-            kind="store-not-writable",
+            kind=AlarmKind.STORE_NOT_WRITABLE,
             subject=status.site,
             severity=Severity.CRITICAL,
             statement=Statement(
@@ -195,7 +214,7 @@ def _controller(status: ControllerStatus) -> Iterator[AlarmCondition]:
     if status.store.low:
         free_mb = status.store.free_mb or 0
         yield AlarmCondition(
-            kind="disk-low",
+            kind=AlarmKind.DISK_LOW,
             subject=status.site,
             severity=Severity.WARNING,
             statement=Statement(code=StatementCode.DISK_LOW, count=free_mb - free_mb % SPACE_STEP_MB),
@@ -203,7 +222,7 @@ def _controller(status: ControllerStatus) -> Iterator[AlarmCondition]:
         )
     for place in status.damaged:
         yield AlarmCondition(
-            kind="store-damaged",
+            kind=AlarmKind.STORE_DAMAGED,
             subject=place,
             severity=Severity.WARNING,
             statement=Statement(code=StatementCode.STORE_DAMAGED, name=place),
@@ -212,7 +231,7 @@ def _controller(status: ControllerStatus) -> Iterator[AlarmCondition]:
     clock = status.clock
     if clock is not None and clock.state == "unverified":
         yield AlarmCondition(
-            kind="clock-unverified",
+            kind=AlarmKind.CLOCK_UNVERIFIED,
             subject=status.site,
             severity=Severity.WARNING,
             statement=Statement(
@@ -224,7 +243,7 @@ def _controller(status: ControllerStatus) -> Iterator[AlarmCondition]:
 
 
 def _meter_alarm(
-    circuit: CircuitStatus, kind: str, code: StatementCode, remedy: StatementCode, quality: str = ""
+    circuit: CircuitStatus, kind: AlarmKind, code: StatementCode, remedy: StatementCode, quality: str = ""
 ) -> AlarmCondition:
     """Return the condition of a circuit whose meter does not show what it should, with the cause."""
     cause = circuit.meter_statement or meter_statement(
@@ -247,15 +266,22 @@ def _circuits(status: ControllerStatus) -> Iterator[AlarmCondition]:
             if circuit.meter_quality is Quality.IMPLAUSIBLE:
                 remedy = StatementCode.CHECK_METER_WIRING
             yield _meter_alarm(
-                circuit, "meter-lost", StatementCode.METER_LOST, remedy, quality=str(circuit.meter_quality)
+                circuit,
+                AlarmKind.METER_LOST,
+                StatementCode.METER_LOST,
+                remedy,
+                quality=str(circuit.meter_quality),
             )
         elif circuit.meter_cause is Cause.MISSING_VALUE:
             yield _meter_alarm(
-                circuit, "meter-incomplete", StatementCode.METER_INCOMPLETE, StatementCode.CHECK_METER_WIRING
+                circuit,
+                AlarmKind.METER_INCOMPLETE,
+                StatementCode.METER_INCOMPLETE,
+                StatementCode.CHECK_METER_WIRING,
             )
         if circuit.over_limit_s >= OVER_LIMIT_S:
             yield AlarmCondition(
-                kind="circuit-over-limit",
+                kind=AlarmKind.CIRCUIT_OVER_LIMIT,
                 subject=circuit.id,
                 severity=Severity.CRITICAL,
                 statement=Statement(
@@ -268,7 +294,7 @@ def _circuits(status: ControllerStatus) -> Iterator[AlarmCondition]:
 
         if circuit.excess_a:
             yield AlarmCondition(
-                kind="circuit-not-protected",
+                kind=AlarmKind.CIRCUIT_NOT_PROTECTED,
                 subject=circuit.id,
                 severity=Severity.CRITICAL,
                 statement=Statement(
@@ -290,7 +316,7 @@ def _clocks(status: ControllerStatus) -> Iterator[AlarmCondition]:
             code = StatementCode.STATION_CLOCK_DIFFERS
             remedy = remedy if is_unset else StatementCode.SET_STATION_CLOCK
         yield AlarmCondition(
-            kind="clock-differs",
+            kind=AlarmKind.CLOCK_DIFFERS,
             subject=f"{clock.kind} {clock.id}",
             severity=Severity.WARNING,
             statement=Statement(code=code, name=clock.id, offset_s=clock.offset_s),
@@ -307,7 +333,7 @@ def _evses(status: ControllerStatus) -> Iterator[AlarmCondition]:
             if evse.station not in away:
                 away.add(evse.station)
                 yield AlarmCondition(
-                    kind="station-away",
+                    kind=AlarmKind.STATION_AWAY,
                     subject=evse.station,
                     severity=Severity.WARNING,
                     statement=Statement(code=StatementCode.STATION_AWAY, name=evse.station),
@@ -316,7 +342,7 @@ def _evses(status: ControllerStatus) -> Iterator[AlarmCondition]:
                 )
         elif evse.state is EvseState.FAULTED:
             yield AlarmCondition(
-                kind="evse-faulted",
+                kind=AlarmKind.EVSE_FAULTED,
                 subject=name,
                 severity=Severity.WARNING,
                 statement=Statement(code=StatementCode.EVSE_FAULTED, name=name),
@@ -325,7 +351,7 @@ def _evses(status: ControllerStatus) -> Iterator[AlarmCondition]:
             )
         if evse.connected and (unlimited := _find_unlimited(evse)) is not None:
             yield AlarmCondition(
-                kind="evse-at-fallback",
+                kind=AlarmKind.EVSE_AT_FALLBACK,
                 subject=name,
                 severity=Severity.WARNING,
                 statement=Statement(code=StatementCode.EVSE_AT_FALLBACK, name=name, cause=unlimited),
@@ -334,7 +360,7 @@ def _evses(status: ControllerStatus) -> Iterator[AlarmCondition]:
             )
         if evse.obeys is False:
             yield AlarmCondition(
-                kind="limit-not-followed",
+                kind=AlarmKind.LIMIT_NOT_FOLLOWED,
                 subject=name,
                 severity=Severity.WARNING,
                 statement=Statement(code=StatementCode.LIMIT_NOT_FOLLOWED, name=name),
@@ -347,7 +373,7 @@ def _removed(status: ControllerStatus) -> Iterator[AlarmCondition]:
     for evse in status.removed:
         name = f"{evse.station}/{evse.evse}"
         yield AlarmCondition(
-            kind="removed-evse-booked",
+            kind=AlarmKind.REMOVED_EVSE_BOOKED,
             subject=name,
             severity=Severity.INFO,
             statement=Statement(code=StatementCode.REMOVED_EVSE_BOOKED, name=name, current_a=evse.booked_a),
@@ -368,7 +394,7 @@ def _unconfigured(status: ControllerStatus) -> Iterator[AlarmCondition]:
             )
         table = "; ".join(evse.table.strip().splitlines())
         yield AlarmCondition(
-            kind="evse-not-configured",
+            kind=AlarmKind.EVSE_NOT_CONFIGURED,
             subject=name,
             severity=Severity.WARNING,
             statement=Statement(
@@ -403,7 +429,7 @@ def _backends(status: ControllerStatus) -> Iterator[AlarmCondition]:
     for backend in status.backends:
         if connected and not sum(backend.links.values()):
             yield AlarmCondition(
-                kind="backend-away",
+                kind=AlarmKind.BACKEND_AWAY,
                 subject=backend.id,
                 severity=Severity.WARNING,
                 statement=Statement(code=StatementCode.BACKEND_AWAY, name=backend.id),
@@ -414,7 +440,7 @@ def _backends(status: ControllerStatus) -> Iterator[AlarmCondition]:
             )
         if backend.unanswered >= UNANSWERED_WARN:
             yield AlarmCondition(
-                kind="backend-silent",
+                kind=AlarmKind.BACKEND_SILENT,
                 subject=backend.id,
                 severity=Severity.WARNING,
                 statement=Statement(
@@ -425,7 +451,7 @@ def _backends(status: ControllerStatus) -> Iterator[AlarmCondition]:
         if backend.oldest_s >= OUTBOX_WARN_S:
             critical = backend.oldest_s >= OUTBOX_CRITICAL_S
             yield AlarmCondition(
-                kind="outbox-old",
+                kind=AlarmKind.OUTBOX_OLD,
                 subject=backend.id,
                 severity=Severity.CRITICAL if critical else Severity.WARNING,
                 statement=Statement(
@@ -438,7 +464,7 @@ def _backends(status: ControllerStatus) -> Iterator[AlarmCondition]:
             )
         if backend.set_aside:
             yield AlarmCondition(
-                kind="messages-set-aside",
+                kind=AlarmKind.MESSAGES_SET_ASIDE,
                 subject=backend.id,
                 severity=Severity.WARNING,
                 statement=Statement(
@@ -457,7 +483,7 @@ def _signing(status: ControllerStatus) -> Iterator[AlarmCondition]:
         statement = Statement(code=StatementCode.SIGNING_WAITS, time=wait.until)
     code = StatementCode.RESUME_SIGNING if wait.can_shorten else StatementCode.NOTHING_TO_DO
     yield AlarmCondition(
-        kind="signing-waits",
+        kind=AlarmKind.SIGNING_WAITS,
         subject=status.site,
         severity=Severity.CRITICAL if wait.can_shorten else Severity.WARNING,
         statement=statement,
@@ -471,7 +497,7 @@ def _dimming(status: ControllerStatus) -> Iterator[AlarmCondition]:
         return
     if dimming.source_fault:
         yield AlarmCondition(
-            kind="dimming-source-lost",
+            kind=AlarmKind.DIMMING_SOURCE_LOST,
             subject=", ".join(dimming.sources),
             severity=Severity.CRITICAL,
             statement=Statement(
@@ -484,7 +510,7 @@ def _dimming(status: ControllerStatus) -> Iterator[AlarmCondition]:
         )
     elif dimming.dimmed:
         yield AlarmCondition(
-            kind="dimming-active",
+            kind=AlarmKind.DIMMING_ACTIVE,
             subject=", ".join(dimming.sources),
             severity=Severity.INFO,
             statement=dimming.statement
@@ -498,7 +524,7 @@ def _certificates(status: ControllerStatus, utc: float) -> Iterator[AlarmConditi
         level = expiry.level(utc)
         if level is not ExpiryLevel.NONE:
             yield AlarmCondition(
-                kind="certificate-ends",
+                kind=AlarmKind.CERTIFICATE_ENDS,
                 subject=expiry.name,
                 severity=Severity.CRITICAL if level >= ExpiryLevel.CRITICAL else Severity.WARNING,
                 statement=expiry.statement(utc),
