@@ -1,6 +1,6 @@
 """Commands to the site: one type each, the same over control socket, REST, MQTT and page.
 
-    command = read_command(b'{"command": "station.pause", "station": "CS01", "duration_s": 600}')
+    command = convert_command({"command": "station.pause", "station": "CS01", "duration_s": 600})
     command.permission          # stations:run
 
 A command without `evse` is for all EVSEs of its station.
@@ -353,15 +353,23 @@ COMMANDS: dict[str, type[SiteCommand]] = {
 }
 """All types of commands by their name."""
 
-_DECODER: msgspec.json.Decoder[SiteCommand] = msgspec.json.Decoder(AnyCommand)
+
+class CommandRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Names by which the sender of a command recognizes its result: its own id, and the command's name."""
+
+    request_id: Annotated[str, Meta(max_length=64)] | int | None = None
+    command: Annotated[str, Meta(max_length=64)] | None = None
 
 
-def read_command(text: bytes) -> SiteCommand:
-    """Read a command from JSON. Raises CommandFormatError."""
+def read_request(text: bytes) -> tuple[CommandRequest, dict[str, Any]]:
+    """Return the names in JSON of a command, and the members of the command. Raises CommandFormatError."""
     try:
-        return _DECODER.decode(text)
+        members = msgspec.json.decode(text, type=dict[str, Any])
+        request = msgspec.convert(members, CommandRequest)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise CommandFormatError(_explain(error)) from error
+    members.pop("request_id", None)
+    return request, members
 
 
 def convert_command(members: dict[str, Any]) -> SiteCommand:

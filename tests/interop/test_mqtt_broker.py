@@ -134,23 +134,34 @@ async def test_mqtt_broker_state_commands_and_availability_with_password(tmp_pat
             await until(lambda: {subscriber.messages[topic] for topic in left} == {b""})
             assert [subscriber.messages[topic] for topic in others] == list(others.values())
 
-            pause = b'{"command": "station.pause", "station": "CS01", "duration_s": 60}'
+            pause = b'{"command": "station.pause", "station": "CS01", "duration_s": 60, "request_id": "p1"}'
             subscriber.client.publish(f"{root}/command", pause)
             await until(lambda: f"{root}/result" in subscriber.messages)
             result = msgspec.json.decode(subscriber.messages.pop(f"{root}/result"))
             assert result["result"]["evses"] == ["CS01/1"]
-            for text, problem in (
+            assert (result["command"], result["request_id"]) == ("station.pause", "p1")
+            for text, names, problem in (
                 (
                     b'{"command": "user.add", "user": "eve", "role": "viewer"}',
+                    {"command": "user.add"},
                     "needs the permission users:edit",
                 ),
-                (b"nonsense", "malformed"),
-                (b'{"command": "station.pause", "station": "CS99"}', "not in the configuration"),
-                (b"x" * 10_000, "longer than"),
+                (b"nonsense", {}, "malformed"),
+                (
+                    b'{"command": "station.pause", "station": "CS99"}',
+                    {"command": "station.pause"},
+                    "not in the",
+                ),
+                (b'{"command": "pause", "request_id": 7}', {"command": "pause", "request_id": 7}, "unknown"),
+                (b'{"command": "station.pause", "request_id": [7]}', {}, "request_id"),
+                (b"x" * 10_000, {}, "longer than"),
             ):
                 subscriber.client.publish(f"{root}/command", text)
                 await until(lambda: f"{root}/result" in subscriber.messages)
-                assert problem in msgspec.json.decode(subscriber.messages.pop(f"{root}/result"))["error"]
+                result = msgspec.json.decode(subscriber.messages.pop(f"{root}/result"))
+                assert problem in result["error"]
+                assert result.keys() - {"time", "error"} == names.keys()
+                assert names.items() <= result.items()
 
             del subscriber.messages["homeassistant/device/lc_lc/config"]
             subscriber.client.publish("homeassistant/status", b"online")

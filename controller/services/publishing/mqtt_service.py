@@ -25,7 +25,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from controller.access.permissions import Actor, read_permissions
-from controller.commands.site_command import CommandFormatError, read_command
+from controller.commands.site_command import CommandFormatError, convert_command, read_request
 from controller.config.schema import Config, MqttConfig
 from controller.publishing.home_assistant import is_discovery_of, make_discovery
 from controller.publishing.mqtt_topics import (
@@ -325,15 +325,16 @@ class MqttService:
 
     async def _execute(self, payload: bytes) -> bytes:
         """Execute a command; return the JSON of its result."""
-        started = round(time.time(), 3)
+        answer: dict[str, object] = {"time": round(time.time(), 3)}
         try:
             if len(payload) > LONGEST_COMMAND:
                 raise CommandFormatError(f"longer than {LONGEST_COMMAND} bytes")
-            command = read_command(payload)
-            result = await self._commands.execute(command, self._actor)
+            request, members = read_request(payload)
+            answer |= msgspec.to_builtins(request)
+            answer["result"] = await self._commands.execute(convert_command(members), self._actor)
         except (CommandFormatError, ServiceError) as error:
-            return msgspec.json.encode({"time": started, "error": str(error)})
-        return msgspec.json.encode({"time": started, "command": command.name, "result": result})
+            answer["error"] = str(error)
+        return msgspec.json.encode(answer)
 
 
 def _run_soon(token: trio.lowlevel.TrioToken, act: Callable[[], object]) -> None:

@@ -18,7 +18,7 @@ from controller.commands.site_command import (
     ResetStation,
     SiteCommand,
     StartTransaction,
-    read_command,
+    convert_command,
 )
 
 MEMBERS = {
@@ -51,7 +51,7 @@ def make_command(kind: type[SiteCommand]) -> SiteCommand:
     """Return a command of a type with a value for each member that needs one."""
     known = {each.encode_name for each in msgspec.structs.fields(kind)}
     members = {name: value for name, value in MEMBERS.items() if name in known}
-    return read_command(msgspec.json.encode({"command": str(kind.__struct_config__.tag), **members}))
+    return convert_command({"command": str(kind.__struct_config__.tag), **members})
 
 
 @pytest.mark.parametrize("kind", list(COMMANDS.values()), ids=list(COMMANDS))

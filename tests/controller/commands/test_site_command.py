@@ -9,10 +9,15 @@ from controller.commands.site_command import (
     CommandFormatError,
     LimitEvse,
     PauseEvse,
+    SiteCommand,
     StartTransaction,
     convert_command,
-    read_command,
+    read_request,
 )
+
+
+def read_command(text: bytes) -> SiteCommand:
+    return convert_command(read_request(text)[1])
 
 
 def test_command_from_json_is_typed_with_defaults() -> None:
@@ -26,6 +31,14 @@ def test_command_from_json_is_typed_with_defaults() -> None:
 def test_command_from_members_is_same() -> None:
     members = {"command": "station.limit", "station": "CS01", "evse": 2, "limit_a": 10, "duration_s": 60}
     assert convert_command(members) == LimitEvse(station="CS01", evse=2, limit_a=10.0, duration_s=60.0)
+
+
+@pytest.mark.parametrize("request_id", ["p1", 7])
+def test_command_from_json_has_the_names_of_its_request(request_id: str | int) -> None:
+    text = msgspec.json.encode({"command": "station.pause", "station": "CS01", "request_id": request_id})
+    request, members = read_request(text)
+    assert (request.command, request.request_id) == ("station.pause", request_id)
+    assert convert_command(members) == PauseEvse(station="CS01")
 
 
 @pytest.mark.parametrize(
@@ -49,6 +62,8 @@ def test_command_from_members_is_same() -> None:
             b'{"command": "token.create", "token": "x y", "scopes": ["status:read"]}',
             r"Expected 1 to 48 letters, digits or . _ @ - that begin with a letter or digit - at `\$.token`",
         ),
+        (b'{"command": "station.pause", "station": "CS01", "request_id": 1.5}', "request_id"),
+        (b'{"command": "station.pause", "station": "CS01", "request_id": "%s"}' % (b"x" * 65), "request_id"),
         (b"[]", "object"),
         (b'{"command"', "truncated"),
     ],
