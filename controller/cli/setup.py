@@ -153,7 +153,7 @@ async def _ask_until_valid(setup: SetupService, path: Path, language: Language) 
         review = (await setup.advance_setup(request)).review
         if review is None or not _has_errors(review):
             return request
-        _print_review(review, path)
+        _print_review(review, path, request.language)
         print(dialog_text("again", language))
 
 
@@ -199,7 +199,7 @@ async def _finish(setup: SetupService, request: SetupRequest, path: Path, *, is_
     review = progress.review
     if review is None:
         raise CommandError(_describe_missing(progress))
-    _print_review(review, path)
+    _print_review(review, path, request.language)
     if _has_errors(review):
         return FAILED
     if review.text == review.before and not review.user:
@@ -230,7 +230,7 @@ def _has_errors(review: SetupReview) -> bool:
     return any(each.severity == "error" for each in review.findings)
 
 
-def _print_review(review: SetupReview, path: Path) -> None:
+def _print_review(review: SetupReview, path: Path, language: Language) -> None:
     print()
     if review.before:
         lines = difflib.unified_diff(
@@ -239,9 +239,12 @@ def _print_review(review: SetupReview, path: Path) -> None:
         print("\n".join(lines))
     else:
         print(review.text)
-    for each in review.findings:
+    shown = [each for each in review.findings if each.severity == "error" or not each.was_there]
+    for each in shown:
         mark = "" if each.severity == "error" else " (hint)"
         print(f"{path.name}:{each.line}: {each.text}{mark}", file=sys.stderr)
+    if count := len(review.findings) - len(shown):
+        print(dialog_text("hints_before", language, count=count), file=sys.stderr)
 
 
 def _print_result(result: SetupResult, review: SetupReview, path: Path, language: Language) -> None:

@@ -37,6 +37,10 @@ _WORDS: dict[str, dict[Language, str]] = {
         "de": "\nMit den Fehlern oben läuft die Anlage nicht. Alle Fragen noch einmal, mit Ihrer Antwort:",
     },
     "unchanged": {"en": "nothing is changed", "de": "nichts wurde geändert"},
+    "hints_before": {
+        "en": "hints that the file had before: {count}; `local-controller check` lists them",
+        "de": "Hinweise, die schon die bisherige Datei hatte: {count}; `local-controller check` nennt sie",
+    },
     "password": {
         "en": "password of {user}, shown this once: {password}",
         "de": "Passwort von {user}, nur dieses Mal gezeigt: {password}",

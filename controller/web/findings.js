@@ -1298,3 +1298,11 @@ export function findingItem(finding, hintClass) {
   const found = isGerman ? [`${finding.key}: `, part(finding.what), "; ", part(finding.remedy)] : [element("span", { lang: "en" }, finding.text)];
   return element("li", { class: finding.severity === "error" ? "over" : hintClass }, place, ...found);
 }
+
+// Returns the findings of a review; hints that the present file has as well are folded.
+export function reviewedFindings(findings) {
+  const list = (some) => element("ul", {}, ...some.map((each) => findingItem(each, "quiet")));
+  const old = findings.filter((each) => each.was_there && each.severity !== "error"), others = findings.filter((each) => !old.includes(each));
+  const shown = others.length ? list(others) : element("p", { class: "good" }, text("noFindings"));
+  return old.length ? [shown, element("details", {}, element("summary", { class: "quiet" }, text("hintsBefore", { count: old.length })), list(old))] : [shown];
+}

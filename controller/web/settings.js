@@ -2,7 +2,7 @@
 
 import { ask, button, byId, cell, command, element, field, follow, request, secretInput, select, show, showSecret, table, twoLines } from "/assets/elements.js";
 import { differenceList, differenceNodes } from "/assets/differences.js";
-import { findingItem } from "/assets/findings.js";
+import { findingItem, reviewedFindings } from "/assets/findings.js";
 import { hasText, text } from "/assets/texts.js";
 
 let me = null, may = () => false, can = () => false, moment = String, begin = () => {}, revision = () => 0;
@@ -157,7 +157,7 @@ function confirmReview(review) {
     act.disabled = errors;
     dialog.setAttribute("aria-labelledby", "dialog-title");
     dialog.oncancel = () => resolve(false);
-    dialog.replaceChildren(element("h2", { id: "dialog-title" }, text("differences")), differenceList(review.before, review.text), element("ul", {}, ...review.findings.map((each) => findingItem(each, "quiet"))), element("p", { class: "actions" }, act, button(text("cancel"), () => finish(false))));
+    dialog.replaceChildren(element("h2", { id: "dialog-title" }, text("differences")), differenceList(review.before, review.text), ...reviewedFindings(review.findings), element("p", { class: "actions" }, act, button(text("cancel"), () => finish(false))));
     dialog.showModal();
   });
 }

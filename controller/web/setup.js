@@ -1,7 +1,7 @@
 // The setup: sections of questions, the review, and the password of the first administrator. Which question is
 // asked, and whether an answer is valid, is decided by the controller: it gets all answers each time.
 
-import { findingItem } from "/assets/findings.js";
+import { reviewedFindings } from "/assets/findings.js";
 import { button, byId, element, field, request, select, write } from "/assets/elements.js";
 import { differenceList } from "/assets/differences.js";
 import { chooseLanguage, language, text } from "/assets/texts.js";
@@ -146,7 +146,6 @@ async function showSearch(section, scan, search) {
 
 function showReview(review) {
   const errors = review.findings.filter((each) => each.severity === "error");
-  const findings = review.findings.map((each) => findingItem(each, "quiet"));
   const isSame = review.before === review.text && !review.user;
   const problem = element("p", { class: "over", role: "alert" });
   const writeButton = button(text(review.before ? "write" : "writeFirst"), async () => {
@@ -160,7 +159,7 @@ function showReview(review) {
   show(
     element("h1", {}, text("setup")),
     element("h2", { class: "section" }, text("review")),
-    element("section", { class: "card" }, findings.length ? element("ul", {}, ...findings) : element("p", { class: "good" }, text("noFindings")), problem, element("p", { class: "actions" }, writeButton, button(text("back"), back))),
+    element("section", { class: "card" }, ...reviewedFindings(review.findings), problem, element("p", { class: "actions" }, writeButton, button(text("back"), back))),
     element("section", { class: "card" }, element("h3", {}, text(review.before ? "differences" : "configuration")), review.before ? differenceList(review.before, review.text) : element("pre", { tabindex: "0" }, review.text)),
   );
   byId("main").focus();

@@ -138,7 +138,7 @@ class CheckFinding(msgspec.Struct, frozen=True, kw_only=True):
     """One finding of the check. `severity`: error or hint; `line` is null where it has no place.
 
     `text`: all of it in English. `key`: its place. `what`, `remedy`: the problem and the way out; plain
-    texts are messages of other programs.
+    texts are messages of other programs. `was_there`: the present file has it, too.
     """
 
     severity: str
@@ -147,6 +147,7 @@ class CheckFinding(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
     what: TextParts | str = ""
     remedy: TextParts | str = ""
+    was_there: bool = False
 
 
 class UserEntry(msgspec.Struct, frozen=True, kw_only=True):

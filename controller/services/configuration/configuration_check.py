@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from controller.config.live_keys import ReloadPlan
 from controller.config.loader import check_config
 from controller.config.schema import Config
@@ -26,13 +28,24 @@ class ConfigurationUnreadableError(ServiceError):
     """The configuration file cannot be read. Its text gives the reason."""
 
 
-def find_in_configuration(text: str, path: Path, plan: PlanReload | None = None) -> list[CheckFinding]:
+def find_in_configuration(
+    text: str, path: Path, plan: PlanReload | None = None, before: str = ""
+) -> list[CheckFinding]:
     """Return all errors and hints of a text that is to stand in the file `path`.
 
-    `plan` adds a hint for each change of a text without errors: when it would take effect.
+    `plan` adds a hint for each change of a text without errors: when it would take effect. `before`: the
+    present text, empty without one; what it has as well is marked, on whatever line.
     """
+    config, found = _check(text, path)
+    earlier = {each.text for each in (found if before == text else _check(before, path)[1] if before else ())}
+    marked = [msgspec.structs.replace(each, was_there=each.text in earlier) for each in found]
+    return marked if config is None or plan is None else [*marked, *_find_effects(plan(config))]
+
+
+def _check(text: str, path: Path) -> tuple[Config | None, list[CheckFinding]]:
+    """Return the configuration of a text, None with errors, and its findings."""
     config, errors, hints = check_config(text, path.name, path.parent, ERROR_RULES, HINT_RULES)
-    found = [
+    return config, [
         CheckFinding(
             severity="error" if isinstance(each, ErrorDiagnostic) else "hint",
             line=each.line,
@@ -43,7 +56,6 @@ def find_in_configuration(text: str, path: Path, plan: PlanReload | None = None)
         )
         for each in [*errors, *hints]
     ]
-    return found if config is None or plan is None else [*found, *_find_effects(plan(config))]
 
 
 def _find_effects(plan: ReloadPlan) -> Iterator[CheckFinding]:

@@ -143,7 +143,9 @@ class SetupService:
 
         def make() -> FieldReview:
             text = change_fields(before, request.changes, request.language)
-            return FieldReview(text=text, before=before, version=request.base, findings=self._check(text))
+            return FieldReview(
+                text=text, before=before, version=request.base, findings=self._check(text, before)
+            )
 
         return await _run_pure(make)
 
@@ -210,22 +212,23 @@ class SetupService:
                 text=text,
                 before=before,
                 version=version_of(before),
-                findings=self._check(text),
+                findings=self._check(text, before),
                 user=accepted.get("page.user", ""),
             )
 
         return await _run_pure(make)
 
-    def _check(self, text: str) -> list[CheckFinding]:
+    def _check(self, text: str, before: str) -> list[CheckFinding]:
         """Return what the check finds in a text; a key that is made when it is written is not missing.
 
-        Where the site runs, the findings name when each change takes effect.
+        What `before` has as well is marked. Where the site runs, the findings name when each change takes
+        effect.
         """
         keys = self._directory / KEY_DIRECTORY
         has_key = keys.is_dir() and any(keys.iterdir())
         return [
             each
-            for each in find_in_configuration(text, self._place, self._plan)
+            for each in find_in_configuration(text, self._place, self._plan, before)
             if has_key or not each.text.startswith("signing.key: ")
         ]
 

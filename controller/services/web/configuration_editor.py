@@ -112,8 +112,16 @@ class ConfigurationEditor:
         return ConfigurationText(text=found.text, version=found.version, path=str(self._path or ""))
 
     async def check(self, text: str) -> list[CheckFinding]:
-        """Return all errors and hints of a text, and when each of its changes would take effect."""
-        return await trio.to_thread.run_sync(find_in_configuration, text, self._require_path(), self._plan)
+        """Return all errors and hints of a text, and when each of its changes would take effect.
+
+        What the present file has as well is marked.
+        """
+        path = self._require_path()
+
+        def find() -> list[CheckFinding]:
+            return find_in_configuration(text, path, self._plan, read_present_configuration(path))
+
+        return await trio.to_thread.run_sync(find)
 
     async def _on_write(self, command: WriteConfiguration, actor: Actor) -> object:
         return await self._write(command.text, command.base, actor)

@@ -78,6 +78,18 @@ def test_configuration_check_unchanged_text_names_no_change(tmp_path: Path) -> N
     assert [each for each in found if each.line is None] == []
 
 
+def test_configuration_check_marks_what_the_present_file_has_too(tmp_path: Path) -> None:
+    before = VALID.replace("limit_a = 40", "limit_a = 40\ngeneration_a = 99.5")
+    changed = "# a line more\n" + before.replace('circuit = "grid"', 'circuit = "grid"\nping_s = 1')
+    found = find_in_configuration(changed, tmp_path / "controller.toml", before=before)
+    marked = {each.key: each.was_there for each in found}
+    assert (marked['circuit "grid" generation_a'], marked['station "CS01" ping_s']) == (True, False)
+    again = find_in_configuration(before, tmp_path / "controller.toml", before=before)
+    assert again
+    assert all(each.was_there for each in again)
+    assert not any(each.was_there for each in find_in_configuration(before, tmp_path / "controller.toml"))
+
+
 @pytest.mark.parametrize(("table", "changes", "expected"), [*ERRORS, *HINTS])
 def test_configuration_check_key_has_either_an_error_or_hints(
     tmp_path: Path, table: str, changes: dict[str, str], expected: str
