@@ -45,7 +45,7 @@ class OverlayEndpoint:
             )
         stack = ExitStack()
         if request.station == self._own:
-            opened = self._links.open_own_channel(self._backend, self.settings.node)
+            opened = self._links.open_own_channel(self._backend)
         else:
             state = LinkState(
                 link=f"{request.station} at {self._backend}",

@@ -35,7 +35,7 @@ from controller.overlay.events import (
 )
 from controller.overlay.node import Node
 from controller.overlay.overlay_frames import Message, RoutedFrame, parse
-from controller.overlay.overlay_wire import OverlayMessageKind
+from controller.overlay.overlay_wire import CSMS, OverlayMessageKind
 from controller.store.state_journal import StoreError
 from controller.transport.channel import Pause, VirtualChannel
 from controller.transport.deadline_timer import DeadlineTimer
@@ -147,9 +147,13 @@ class OverlayLinks:
             channel.end("it is closed")
 
     @contextmanager
-    def open_own_channel(self, backend: str, peer: str) -> Iterator[VirtualChannel]:
-        """Open the channel of the controller's own identity: messages for the node itself come out of it."""
-        channel = VirtualChannel(lambda message: self._pass_event(OwnRequest(message, (peer,))))
+    def open_own_channel(self, backend: str) -> Iterator[VirtualChannel]:
+        """Open the channel of the controller's own identity: messages for the node itself come out of it.
+
+        Its requests are for the backend of the chain, as those of stations: a controller that is the other
+        end of the link accepts none of its own from below.
+        """
+        channel = VirtualChannel(lambda message: self._pass_event(OwnRequest(message, (CSMS,))))
         self._carriers[LOCAL] = carrier = LinkCarrier(channel.deliver, channel.end, backend)
         try:
             yield channel

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from controller.config import Config
 from controller.ocpp.frames import Version
 from controller.services.app import App
 from controller.services.overlay.overlay_uplink import offered_versions
+from controller.signing.signature_format import format_time
 from tests.bounds import HANG_S
 from tests.controller.services.test_app import running
 from tests.scenario.configuration import read_valid_config
@@ -208,7 +210,11 @@ async def test_overlay_service_parent_limits_child_site_under_own_identity(
     limited = RecordedLog("limit of the site changed limit=32A")
     logging.getLogger("controller.identity").addHandler(limited)
     try:
-        async with chain(tmp_path):
+        async with chain(tmp_path) as (_, _, backend):
+            asked = await receive_message(backend, "BootNotification")
+            assert asked[1:3] == ["CSMS", ["LC02", "LC01"]]
+            answer = {"status": "Accepted", "interval": 300, "currentTime": format_time(time.time())}
+            await backend.send_message(json.dumps([3, ["LC01", "LC02"], "CSMS", asked[3], answer]))
             with trio.fail_after(HANG_S):
                 await limited.receive_message.wait()
     finally:
