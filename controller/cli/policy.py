@@ -10,6 +10,7 @@ import argparse
 import difflib
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,7 @@ from controller.cli.arguments import (
     OK,
     UNREADABLE,
     CommandError,
+    PrintedDiagnostic,
     Subcommands,
     add_config,
     add_json,
@@ -31,6 +33,7 @@ from controller.cli.arguments import (
 )
 from controller.ocpp.actions import plain
 from controller.ocpp.frames import Call, CallResult, Frame, Send, Version, call, call_result, parse
+from controller.services.configuration.signing_rules import find_ended
 from controller.services.machine.control_socket import ControlError, send_command
 from controller.signing.policy_enforcer import (
     Decision,
@@ -126,10 +129,16 @@ def _check(options: argparse.Namespace) -> int:
     except InvalidPolicyError as error:
         if not options.json:
             raise
-        print_json(_report(options.file, error.errors, None))
+        print_json(_report(options.file, list(map(printed_diagnostic, error.errors)), None))
         return FAILED
+    hints = [
+        PrintedDiagnostic(
+            severity="hint", file=str(options.file), line=None, key="", what=str(what), remedy=str(remedy)
+        )
+        for what, remedy in find_ended(loaded.file, datetime.now(UTC))
+    ]
     if options.json:
-        print_json(_report(options.file, [], loaded))
+        print_json(_report(options.file, hints, loaded))
         return OK
     file = loaded.file
     counts = (
@@ -140,15 +149,19 @@ def _check(options: argparse.Namespace) -> int:
     )
     print(f"{options.file}: good: " + ", ".join(count_of(*each) for each in counts))
     _print_unapproved(loaded)
+    for hint in hints:
+        print(f"{options.file}: {hint.what}; {hint.remedy} (hint)", file=sys.stderr)
     return OK
 
 
-def _report(path: Path, errors: list[ErrorDiagnostic], loaded: LoadedPolicy | None) -> dict[str, object]:
+def _report(
+    path: Path, diagnostics: list[PrintedDiagnostic], loaded: LoadedPolicy | None
+) -> dict[str, object]:
     """Return what `check --json` prints; `loaded`: the policy, None where it has errors."""
     return {
         "file": str(path),
         "valid": loaded is not None,
-        "diagnostics": list(map(printed_diagnostic, errors)),
+        "diagnostics": diagnostics,
         "summary": None
         if loaded is None
         else {

@@ -30,7 +30,7 @@ def check_overlay(config: Config) -> Iterator[Problem]:
 
 
 def find_overlay_hints(config: Config) -> Iterator[Problem]:
-    """Find an overlay network without a link, and nodes to which none leads."""
+    """Find an overlay network without a link, nodes to which none leads, and topology that none can sign."""
     overlay = config.overlay
     if overlay is None:
         return
@@ -42,6 +42,18 @@ def find_overlay_hints(config: Config) -> Iterator[Problem]:
             coded('set mode = "overlay" in the stations and backends that take part, or remove it'),
         )
         return
+    if overlay.learn == "signed" and (config.signing is None or config.signing.policy is None):
+        yield Problem(
+            ("overlay", "learn"),
+            coded(
+                "no report of a neighbor is accepted, as [signing] has no policy with its key: "
+                "the nodes behind it are not reached"
+            ),
+            coded(
+                'name a policy with the [[key]] of each neighbor, or write "all" if all are trusted, '
+                'else "none"'
+            ),
+        )
     ends = {backend.node for backend in config.backend if backend.id in links}
     routed = {route.destination for route in overlay.route}
     for index, route in enumerate(overlay.route):

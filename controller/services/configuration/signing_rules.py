@@ -70,9 +70,42 @@ def find_signing_hints(config: Config) -> Iterator[Problem]:
             )
 
 
+def find_ended(policy: PolicyFile, now: datetime) -> Iterator[tuple[str, str]]:
+    """Find rules and keys of a policy that have ended, and holders whose keys have not begun."""
+    for rule in (*policy.verify, *policy.sign):
+        if rule.not_after is not None and rule.not_after <= now:
+            yield coded('rule "{rule}" has ended', rule=rule.id), coded("remove it, or let it end later")
+    ended = [key for key in policy.key if key.not_after is not None and key.not_after <= now]
+    for key in ended:
+        yield (
+            coded('the key of "{holder}" has ended', holder=key.holder),
+            coded("replace it, or remove it"),
+        )
+    begins: dict[str, datetime | None] = {}
+    for key in policy.key:
+        first = begins.get(key.holder, key.not_before)
+        if key not in ended:
+            begins[key.holder] = (
+                None if first is None or key.not_before is None else min(first, key.not_before)
+            )
+    for holder, begin in begins.items():
+        if begin is not None and begin > now:
+            yield (
+                coded(
+                    'no key of "{holder}" is valid before {begin}: until then its messages are rejected',
+                    holder=holder,
+                    begin=f"{begin.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+                ),
+                coded("keep the key that it has until then beside it, and check the clock here"),
+            )
+
+
 def _policy_hints(config: Config, policy: PolicyFile) -> Iterator[tuple[str, str]]:
-    """Find links and EVSEs that match nothing, roles without permissions, keys without role or ended."""
-    now = datetime.now(UTC)
+    """Find links and EVSEs that match nothing, roles without permissions, keys without role or ended.
+
+    In an overlay network a key needs no role if its holder is a neighbor, and each neighbor needs a key.
+    """
+    yield from find_ended(policy, datetime.now(UTC))
     links = {config.site.id, *(each.id for each in config.station)}
     links |= {name for each in config.backend for name in (each.id, each.name, each.node)}
     for rule in (*policy.verify, *policy.sign):
@@ -81,17 +114,21 @@ def _policy_hints(config: Config, policy: PolicyFile) -> Iterator[tuple[str, str
                 coded('rule "{rule}": "{link}" is no station and no backend', rule=rule.id, link=link),
                 coded("write the id of a station or backend; * stands for any characters"),
             )
-        if rule.not_after is not None and rule.not_after <= now:
-            yield coded('rule "{rule}" has ended', rule=rule.id), coded("remove it, or let it end later")
     holders = {name for role in policy.role for name in (*role.holders, *role.key_approvers)}
     holders |= {holder for rule in policy.verify for holder in rule.holders or ()}
+    below: set[str] = set()
+    if config.overlay is not None and config.overlay.learn == "signed":
+        below = {station.id for station in config.station if station.mode == "overlay"}
+        holders |= below | {backend.node for backend in config.backend if backend.mode == "overlay"}
+    for node in sorted(below - {key.holder for key in policy.key}):
+        yield (
+            coded(
+                'no key has the holder "{node}": its reports of the nodes behind it are rejected', node=node
+            ),
+            coded('add its [[key]], or write learn = "all" in [overlay] if all neighbors are trusted'),
+        )
     for key in policy.key:
-        if key.not_after is not None and key.not_after <= now:
-            yield (
-                coded('the key of "{holder}" has ended', holder=key.holder),
-                coded("replace it, or remove it"),
-            )
-        elif key.holder not in holders:
+        if key.holder not in holders:
             yield (
                 coded('the key of "{holder}" has no effect: its holder has no role', holder=key.holder),
                 coded("add the holder to a [[role]], or remove the key"),

@@ -51,12 +51,17 @@ class OverlayTrust:
         if self._learn == "none":
             return '[overlay] has learn = "none"'
         if self.enforcer is None:
-            return "[signing] has no policy with keys"
+            return f"[signing] has no policy with keys; name one with a key of {node!r}, or set learn"
         try:
             signers = self.enforcer.valid_signers(_facts(node, is_call=is_call), payload, self._utc())
         except SignedTextError as error:
             return str(error)
-        return None if node in signers else f"it has no valid signature of a key whose holder is {node!r}"
+        if node in signers:
+            return None
+        return (
+            f"it has no valid signature of a key whose holder is {node!r}; that key has to be in the policy "
+            f"here, and sign {TOPOLOGY} there"
+        )
 
 
 def first_endpoints(config: Config) -> dict[str, BackendConfig]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,28 @@ def test_policy_check_reports_errors_and_missing_files(
         assert status == 1
         assert f'{policy}:16: verify "resets" require: cannot be "verifyal"; did you mean "verifyAll"?' in err
         assert typed(capsys, *command, policy.with_name("other"))[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("times", "hint"),
+    [
+        ("not_after = 2026-01-01T00:00:00Z", 'the key of "olga" has ended; replace it, or remove it'),
+        (
+            "not_before = 2999-01-01T00:00:00Z",
+            'no key of "olga" is valid before 2999-01-01T00:00:00Z: until then its messages are rejected; '
+            "keep the key that it has until then beside it, and check the clock here",
+        ),
+    ],
+)
+def test_policy_check_names_keys_that_are_not_valid(
+    policy: Path, capsys: pytest.CaptureFixture[str], times: str, hint: str
+) -> None:
+    policy.write_text(POLICY.replace("[[role]]", f"{times}\n[[role]]", 1))
+    status, _, err = typed(capsys, "check", policy)
+    assert (status, err) == (0, f"{policy}: {hint} (hint)\n")
+    status, out, _ = typed(capsys, "check", "--json", policy)
+    [found] = json.loads(out)["diagnostics"]
+    assert (status, found["severity"], f"{found['what']}; {found['remedy']}") == (0, "hint", hint)
 
 
 def test_policy_explain_names_rule_and_reason(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:

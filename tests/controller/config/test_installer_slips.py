@@ -1628,7 +1628,7 @@ HINTS = [
         {
             "id": '"lc"',
             "timezone": (
-                '"Europe/Berlin"\n[overlay]\n[[overlay.group]]\nid = "g"\nmembers = ["LC2"]\n'
+                '"Europe/Berlin"\n[overlay]\nlearn = "all"\n[[overlay.group]]\nid = "g"\nmembers = ["LC2"]\n'
                 '[[backend]]\nid = "peer"\nurl = "wss://peer.internal/{station}"\nmode = "overlay"\n'
                 'node = "lc-02"'
             ),
@@ -1653,7 +1653,8 @@ HINTS = [
         {
             "id": '"lc"',
             "timezone": (
-                '"Europe/Berlin"\n[overlay]\n[[overlay.route]]\ndestination = "lc2"\nvia = "peer"\n'
+                '"Europe/Berlin"\n[overlay]\nlearn = "all"\n'
+                '[[overlay.route]]\ndestination = "lc2"\nvia = "peer"\n'
                 '[[backend]]\nid = "peer"\nurl = "wss://peer.internal/{station}"\nmode = "overlay"\n'
                 'node = "lc-02"'
             ),

@@ -24,6 +24,18 @@ def test_overlay_rules_valid_table_is_accepted() -> None:
     assert mistakes(GOOD + "[overlay]\n") == []
 
 
+@pytest.mark.parametrize("learn", ["signed", "all", "none"])
+def test_overlay_rules_signed_topology_needs_a_policy(learn: str) -> None:
+    table = f'[overlay]\nlearn = "{learn}"\n'
+    for signing, expected in (
+        ("", ["overlay.learn"] if learn == "signed" else []),
+        ('[signing]\npolicy = "signing.toml"\n', []),
+    ):
+        _, errors, hints = check_config(CHILD + table + signing, "overlay.toml")
+        assert errors == []
+        assert [hint.key for hint in hints if hint.key.startswith("overlay")] == expected
+
+
 def test_overlay_rules_reserved_ids_are_those_of_network() -> None:
     assert {overlay_wire.CSMS, overlay_wire.BROADCAST, overlay_wire.NO_DESTINATION} == RESERVED
 

@@ -150,6 +150,30 @@ def test_signing_rules_policy_without_effect_is_hint(
     assert found == expected
 
 
+@pytest.mark.parametrize("learn", ["signed", "all"])
+def test_signing_rules_key_of_overlay_neighbor_needs_no_role(tmp_path: Path, learn: str) -> None:
+    text = CONFIG.replace('key = "keys"\n', "").replace('owner = "cpo"', 'owner = "cpo"\nmode = "overlay"')
+    (tmp_path / "controller.toml").write_text(f'{text}[overlay]\nlearn = "{learn}"\n')
+    for holder, expected in (
+        ("CS01", {"signed": [], "all": ['the key of "CS01" has no effect: its holder has no role']}),
+        (
+            "CS02",
+            {
+                "signed": [
+                    'no key has the holder "CS01": its reports of the nodes behind it are rejected',
+                    'the key of "CS02" has no effect: its holder has no role',
+                ],
+                "all": ['the key of "CS02" has no effect: its holder has no role'],
+            },
+        ),
+    ):
+        (tmp_path / "signing.toml").write_text(
+            f'version = 1\n[[key]]\nholder = "{holder}"\npublic = "{PUBLIC}"\n'
+        )
+        _, hints = load_configuration(tmp_path / "controller.toml")
+        assert [hint.what for hint in hints if hint.key == "signing.policy"] == expected[learn]
+
+
 def test_signing_rules_key_that_has_ended_is_hint(tmp_path: Path) -> None:
     (tmp_path / "controller.toml").write_text(CONFIG.replace('key = "keys"\n', ""))
     key = f'[[key]]\nholder = "cpo"\npublic = "{PUBLIC}"\nnot_after = 2026-01-01T00:00:00Z\n'
