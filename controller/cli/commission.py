@@ -52,7 +52,7 @@ from controller.cli.commissioning_checks import (
     check_meter,
     check_station_step,
 )
-from controller.cli.key_arguments import read_bytes, read_public_key
+from controller.cli.key_arguments import read_bytes, read_public_keys
 from controller.cli.status import fetch, local_page
 from controller.config import Config
 from controller.load_management.site_tree import PhaseAmps
@@ -153,7 +153,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _verify(file: Path, trusted: Sequence[Path], *, as_json: bool) -> int:
     try:
-        report = verify_report(read_bytes(file), [read_public_key(path) for path in trusted])
+        report = verify_report(read_bytes(file), [key for path in trusted for key in read_public_keys(path)])
     except InvalidReportError as error:
         raise CommandError(f"{file}: {error}") from error
     assert report.signature is not None

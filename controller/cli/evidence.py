@@ -27,7 +27,7 @@ from controller.cli.arguments import (
     print_json,
     write_new,
 )
-from controller.cli.key_arguments import read_bytes, read_public_key
+from controller.cli.key_arguments import read_bytes, read_public_keys
 from controller.dimming.evidence_audit import AuditFinding, audit
 from controller.dimming.evidence_chain import EvidenceRecord, InvalidRecordError, read_record
 from controller.dimming.evidence_export import is_in_span, select_records
@@ -82,7 +82,7 @@ def add_parser(commands: Subcommands) -> None:
         action="append",
         required=True,
         metavar="PUB",
-        help="public key of the controller (keys export --pem); repeat it for earlier keys",
+        help="public keys of the controller (keys export --pem), the earlier ones, too; may be repeated",
     )
     verify.add_argument(
         "--checkpoint",
@@ -158,7 +158,8 @@ def _export(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     files = [(str(path), read_bytes(path)) for path in _expanded(options.files)]
     checkpoints = [(str(path), read_bytes(path)) for path in options.checkpoint]
-    result = audit(files, [read_public_key(path) for path in options.key], checkpoints, part=options.part)
+    keys = [key for path in options.key for key in read_public_keys(path)]
+    result = audit(files, keys, checkpoints, part=options.part)
     if options.json:
         findings = [str(each) for each in result.findings]
         print_json(describe_audit(result, findings, finds_cut_end=bool(checkpoints)))

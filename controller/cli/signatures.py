@@ -11,7 +11,6 @@ from typing import Literal
 import msgspec
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from controller.cli.arguments import (
@@ -24,6 +23,7 @@ from controller.cli.arguments import (
     file_error,
     print_json,
 )
+from controller.cli.key_arguments import read_bytes, read_public_keys
 from controller.ocpp.frames import Version
 from controller.signing import SigningError, payload_signatures, signature_format
 from controller.signing.curves import CurveKeyError
@@ -157,18 +157,14 @@ def _read_entries(file: Path) -> list[SignedPayloadEntry]:
 
 
 def _read_keys(file: Path) -> list[KeyId]:
+    data = read_bytes(file)
+    if b"-----BEGIN CERTIFICATE" not in data:
+        return [payload_signatures.key_id(key) for key in read_public_keys(file)]
     try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise file_error(error, file) from error
-    try:
-        if b"-----BEGIN CERTIFICATE" in data:
-            keys: list[object] = [each.public_key() for each in x509.load_pem_x509_certificates(data)]
-        else:
-            keys = [serialization.load_pem_public_key(data)]
+        keys = [each.public_key() for each in x509.load_pem_x509_certificates(data)]
         found = [payload_signatures.key_id(key) for key in keys if isinstance(key, ec.EllipticCurvePublicKey)]
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise CommandError(f"{file} is not a public key or certificate in PEM", UNREADABLE) from error
+        raise CommandError(f"{file} has a certificate that cannot be read", UNREADABLE) from error
     except CurveKeyError as error:
         raise CommandError(f"{file}: {error}", UNREADABLE) from error
     if not found:

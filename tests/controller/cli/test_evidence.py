@@ -47,6 +47,15 @@ def test_evidence_good_log_is_good(folder: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out.startswith("good: records 0 to 3, the last one's hash is ")
 
 
+def test_evidence_file_of_keys_has_those_of_before_and_after(folder: Path) -> None:
+    other = ec.derive_private_key(8, ec.SECP256R1()).public_key()
+    pem = other.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    own = (folder / "key.pem").read_bytes()
+    for text in (pem + b"\n" + own, own + pem):  # `keys export --pem` writes them in the order of the files
+        (folder / "keys.pem").write_bytes(text)
+        assert run(folder, "verify", "log", "--key", "keys.pem") == 0
+
+
 def test_evidence_edit_is_named_with_file_and_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [path] = (folder / "log").iterdir()
     path.write_bytes(path.read_bytes().replace(b'"w":4200', b'"w":4300'))
