@@ -125,12 +125,16 @@ class EvidenceChain:
     """Writer of a chain; `head` is the end of what it has returned."""
 
     def __init__(self, key: ec.EllipticCurvePrivateKey, head: ChainHead) -> None:
-        public = key.public_key()
-        self._key, self._curve = key, curves.curve_of(public)
-        self._key_name = key_name(public)
+        self.use_key(key)
         self.head = head
         self.unsigned_reason = ""
         """Reason why the last record is not signed: its key is in a hardware module that failed."""
+
+    def use_key(self, key: ec.EllipticCurvePrivateKey) -> None:
+        """Sign the next records with this key."""
+        public = key.public_key()
+        self._key, self._curve = key, curves.curve_of(public)
+        self._key_name = key_name(public)
 
     def add_record(self, kind: EvidenceKind, body: Mapping[str, Any], time: str) -> bytes:
         """Add a record of a `moment` and return its line, with its line feed. `body` is JSON.

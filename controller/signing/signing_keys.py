@@ -20,6 +20,7 @@ import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -32,6 +33,7 @@ from controller.signing.curves import CURVES, CurveKeyError
 from controller.signing.hardware_keys import SCHEME, HardwareKeyError, HardwarePrivateKey, parse_uri
 from controller.signing.payload_signatures import KeyId
 from drivers.coded_text import coded
+from drivers.file_stamp import FileStamp, file_stamp
 
 SUFFIX = ".pem"
 HARDWARE_SUFFIX = ".pkcs11"
@@ -219,6 +221,12 @@ def read_key_files(path: Path) -> dict[Path, OwnKey]:
     return {file: _read_key_file(file) for file in files}
 
 
+def key_file_stamps(path: Path) -> dict[Path, FileStamp]:
+    """Return the stamps of what `read_key_files` reads, and of the folder, to which files may be added."""
+    files = (path.glob(f"*{suffix}") for suffix in (SUFFIX, HARDWARE_SUFFIX))
+    return {file: file_stamp(file) for file in sorted({path, *chain.from_iterable(files)})}
+
+
 def write_key_file(folder: Path, name: str, data: bytes, suffix: str = SUFFIX) -> Path:
     """Write a new private key to a folder, readable by its owner alone. Raises KeyFileError.
 
@@ -262,7 +270,12 @@ def _read_key_file(file: Path) -> OwnKey:
 
 
 def _unreadable(path: Path, error: OSError) -> KeyFileError:
-    return KeyFileError(coded("{file} cannot be read: {reason}", file=path, reason=error.strerror or ""))
+    return KeyFileError(
+        coded("{file} cannot be read: {reason}", file=path, reason=error.strerror or ""),
+        coded("name a key or a folder of keys; `local-controller keys new` makes one")
+        if isinstance(error, FileNotFoundError)
+        else "",
+    )
 
 
 def _head_lines(head: str) -> Iterable[tuple[str, str]]:

@@ -110,6 +110,10 @@ class EvidenceLog:
         found = self._find_missing()
         self._record_found([*torn, *found], utc)
 
+    def use_key(self, key: ec.EllipticCurvePrivateKey) -> None:
+        """Sign the next records with this key."""
+        self._chain.use_key(key)
+
     @property
     def head(self) -> ChainHead:
         """Return the end of the chain."""

@@ -72,6 +72,11 @@ class DimmingEvidence:
         self._store = store
         self._witnessed = self._log.head.count
 
+    def use_keys(self, key: OwnKey, public_keys: Sequence[ec.EllipticCurvePublicKey]) -> None:
+        """Sign the next records with `key`; `public_keys` verify all."""
+        self._log.use_key(key.private)
+        self._public_keys = public_keys
+
     @property
     def count(self) -> int:
         """Number of records."""
@@ -167,7 +172,7 @@ class DimmingEvidence:
 
     def make_reader(self) -> EvidenceReader:
         """Return a reader of the files for people."""
-        return EvidenceReader(self._directory, self._public_keys, lambda: self._log.written)
+        return EvidenceReader(self._directory, lambda: self._public_keys, lambda: self._log.written)
 
     def make_checkpoint(self, send: Callable[[bytes], None]) -> None:
         """Append a checkpoint of new records, if there are any, and send its line once it is in its file."""

@@ -88,6 +88,7 @@ class DimmingService:
         """Read the inputs and keep the time, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.evidence.run)
+            nursery.start_soon(self._trust.watch_own_keys)
             nursery.start_soon(self._run_inputs, self._on_inputs_read)
             nursery.start_soon(self._keep_time)
             nursery.start_soon(partial(_every, CLOCK_S, self._check_clock))
@@ -101,6 +102,7 @@ class DimmingService:
         """
         now = trio.current_time()
         wall = utc(now)
+        self._trust.update_keys()
         actions = self._controller.handle(event, now, wall)
         changed: DimmingChanged | None = None
         reports: list[bytes] = []
@@ -168,7 +170,7 @@ class DimmingService:
             self.handle_event(DimmingTick())
 
     def _check_clock(self) -> None:
-        self._trust.update_keys()
+        self.evidence.use_keys(self._trust.evidence_key(), self._trust.public_keys())
         self.handle_event(ClockTrusted(self._trust.is_clock_trusted()))
 
     def _send_checkpoint(self) -> None:

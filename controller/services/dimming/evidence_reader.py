@@ -45,14 +45,18 @@ def describe_audit(
 class EvidenceReader:
     """Reader of the evidence in `directory`.
 
-    `keys`: the public keys of the site. `count_written` returns the number of the next record in the files.
+    `find_keys` returns the public keys of the site. `count_written` returns the number of the next record in
+    the files.
     """
 
     def __init__(
-        self, directory: Path, keys: Sequence[ec.EllipticCurvePublicKey], count_written: Callable[[], int]
+        self,
+        directory: Path,
+        find_keys: Callable[[], Sequence[ec.EllipticCurvePublicKey]],
+        count_written: Callable[[], int],
     ) -> None:
         self._directory = directory
-        self._keys = keys
+        self._find_keys = find_keys
         self._count_written = count_written
         self._is_busy = False
 
@@ -102,7 +106,7 @@ class EvidenceReader:
         return b"".join(line + b"\n" for line in select_records(lines, since, until))
 
     def _audit(self) -> EvidenceAudit:
-        return audit(list(self._files()), self._keys)
+        return audit(list(self._files()), self._find_keys())
 
     def _files(self) -> Iterator[tuple[str, bytes]]:
         """Yield names and contents, without a last line that is just being written."""

@@ -8,7 +8,7 @@ force, and stays in force beside each new version of the file that it fits.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from controller.services.signing.replay_memory import ReplayMemory, choose_clock
 from controller.signing.policy_enforcer import Decision, PolicyEnforcer
 from controller.signing.policy_file import LoadedPolicy, PolicyFileError, read_policy
 from controller.signing.policy_messages import ReceivedPolicies, ReceivedPolicy
-from controller.signing.signing_keys import KeyFileError, OwnKey, fingerprint, read_key_files
+from controller.signing.signing_keys import KeyFileError, OwnKey, fingerprint, key_file_stamps, read_key_files
 from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
 from controller.tomlcheck.diagnostics import FileUnreadableError
@@ -173,14 +173,7 @@ class PolicyService:
             )
 
     def _file_stamps(self) -> _Stamps:
-        return {file: file_stamp(file) for file in self._files()}
-
-    def _files(self) -> Iterable[Path]:
-        """Yield all files of the policy, and the folder of its keys, to which files may be added."""
-        yield self._policy
-        for key in self._received.loaded.file.key:
-            if key.certificate is not None:
-                yield self._policy.parent / key.certificate
-        if self._key is not None:
-            yield self._key
-            yield from sorted([*self._key.glob("*.pem"), *self._key.glob("*.pkcs11")])
+        certificates = (each.certificate for each in self._received.loaded.file.key)
+        files = [self._policy, *(self._policy.parent / each for each in certificates if each is not None)]
+        own = {} if self._key is None else key_file_stamps(self._key)
+        return {file: file_stamp(file) for file in files} | own

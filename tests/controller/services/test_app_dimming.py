@@ -11,8 +11,11 @@ import pytest
 import trio
 from msgspec.structs import replace
 
+from controller.dimming.evidence_audit import audit
 from controller.services.dimming import dimming_evidence, dimming_service, dimming_trust
-from controller.store.evidence_files import EvidenceLog
+from controller.services.signing import policy_service
+from controller.signing.signing_keys import fingerprint, new_private_key, read_key_files
+from controller.store.evidence_files import EvidenceLog, evidence_files
 from controller.store.sqlite_journal import SqliteJournal
 from controller.store.state_journal import Change, StoreError
 from tests.bounds import HANG_S
@@ -59,6 +62,27 @@ async def test_app_dimming_signed_command_dims_station_and_is_on_record(tmp_path
     kinds = [each["kind"] for each in read_evidence(tmp_path) if each["kind"] not in others]
     assert {each["kind"] for each in read_evidence(tmp_path)} >= {"clock", "key"}
     assert kinds[:5] == ["command", "verdict", "limit", "readings", "decision"]
+
+
+async def test_app_dimming_evidence_is_signed_with_a_new_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy_service, "POLL_S", 0.05)
+    monkeypatch.setattr(dimming_service, "CLOCK_S", 0.05)
+    async with serve_csms() as peer:
+        config = configure(tmp_path, peer)
+        [first] = read_key_files(tmp_path / "key.pem").values()
+        async with running(config):
+            operator = await connect_grid_operator(peer)
+            await operator.send_command(make_command(1))
+            (tmp_path / "key.pem").write_bytes(new_private_key("secp256r1", "lc", 1, 4e9))
+            await trio.sleep(0.5)
+            await operator.send_command(make_command(2, None))
+    [second] = read_key_files(tmp_path / "key.pem").values()
+    files = [(path.name, path.read_bytes()) for path in evidence_files(tmp_path / "evidence")]
+    names = [json.loads(line)["key"] for _, data in files for line in data.splitlines()]
+    assert (names[0], names[-1]) == (fingerprint(first.known.id), fingerprint(second.known.id))
+    assert audit(files, [each.private.public_key() for each in (first, second)]).findings == ()
 
 
 async def test_app_forged_or_replayed_dimming_changes_nothing(tmp_path: Path) -> None:

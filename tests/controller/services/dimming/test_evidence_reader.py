@@ -32,7 +32,7 @@ def log(tmp_path: Path) -> WrittenEvidenceLog:
 
 def reader_of(folder: Path, log: WrittenEvidenceLog, *keys: ec.EllipticCurvePrivateKey) -> EvidenceReader:
     public = [key.public_key() for key in keys or (KEY,)]
-    return EvidenceReader(folder / "evidence", public, lambda: log.written)
+    return EvidenceReader(folder / "evidence", lambda: public, lambda: log.written)
 
 
 async def test_evidence_reader_export_of_span_is_verified(tmp_path: Path, log: WrittenEvidenceLog) -> None:
@@ -54,6 +54,17 @@ async def test_evidence_reader_verifies_whole_log(tmp_path: Path, log: WrittenEv
     assert (foreign.good, foreign.finding_count) == (False, log.head.count)
 
 
+async def test_evidence_reader_verifies_log_of_a_key_and_the_next(
+    tmp_path: Path, log: WrittenEvidenceLog
+) -> None:
+    following = ec.derive_private_key(8, ec.SECP256R1())
+    log.use_key(following)
+    log.append(EvidenceKind.LIMIT, {"w": 4200}, NOON + 60 * DAY)
+    both = await reader_of(tmp_path, log, KEY, following).verify()
+    assert (both.good, both.records) == (True, log.head.count)
+    assert (await reader_of(tmp_path, log, KEY).verify()).finding_count == 1
+
+
 async def test_evidence_reader_finds_edit_and_cut_end(tmp_path: Path, log: WrittenEvidenceLog) -> None:
     last = evidence_files(tmp_path / "evidence")[-1]
     last.write_bytes(last.read_bytes()[:-1].rpartition(b"\n")[0] + b"\n")
@@ -68,7 +79,7 @@ async def test_evidence_reader_finds_edit_and_cut_end(tmp_path: Path, log: Writt
 
 
 async def test_evidence_reader_without_records_is_404_and_good(tmp_path: Path) -> None:
-    reader = EvidenceReader(tmp_path / "missing", [KEY.public_key()], lambda: 0)
+    reader = EvidenceReader(tmp_path / "missing", lambda: [KEY.public_key()], lambda: 0)
     with pytest.raises(ProblemError) as error:
         await reader.export(0, NOON)
     assert error.value.status == 404
