@@ -30,6 +30,7 @@ from controller.dimming.verification import (
     CommandVerdict,
     Issuers,
     ProofVerifier,
+    Reason,
     Situation,
     Verification,
 )
@@ -171,6 +172,18 @@ class CommandHandler:
         ]
 
 
+_REMEDIES = {
+    Reason.UNSIGNED: "have the sender sign it with the key of a [[key]] in the policy",
+    Reason.BAD_SIGNATURE: "compare the sender's key with its [[key]] in the policy; it may be forged",
+    Reason.KEY_NOT_VALID: "add the sender's new [[key]] to the policy, and check the clock",
+    Reason.WRONG_ROLE: "compare the [[role]] of its holder in the policy with role of the [[dimming.source]]",
+    Reason.OUT_OF_SCOPE: "compare it with connection_point of [dimming] and the EVSEs with steuve",
+    Reason.CLOCK: "check NTP",
+    Reason.NO_MEMORY: "make room on the disk of the store",
+}
+"""What the site can do about refusals, by reason; the others are the sender's concern."""
+
+
 def _verification(settings: DimmingSettings, signatures: ProofVerifier) -> Verification:
     issuers = [
         Issuers(id=each.id, role=each.role, rank=each.rank, signed=each.signed)
@@ -183,7 +196,11 @@ def _verification(settings: DimmingSettings, signatures: ProofVerifier) -> Verif
 
 def _log_text(event: CommandReceived, verdict: CommandVerdict) -> str:
     """Return the line for the log about a command."""
-    if verdict.reason is not None:
-        return f"dimming command refused link={event.via} reason={verdict.reason} detail={verdict.detail}"
     name = "" if verdict.command is None else verdict.command.command_id
+    if verdict.reason is not None:
+        remedy = _REMEDIES.get(verdict.reason)
+        return (
+            f"dimming command refused id={name} link={event.via} reason={verdict.reason} "
+            f"detail={verdict.detail}" + ("" if remedy is None else f" remedy={remedy}")
+        )
     return f"dimming command accepted id={name} source={verdict.source} link={event.via}"

@@ -301,7 +301,9 @@ class Verification:
 
     def _check_scope(self, command: DimmingCommand) -> None:
         if command.scope.connection_point != self._connection_point:
-            raise _RefusedError(Reason.OUT_OF_SCOPE, "it is for another grid connection")
+            raise _RefusedError(
+                Reason.OUT_OF_SCOPE, f"it is for grid connection {command.scope.connection_point!r}"
+            )
         unknown = sorted(map(str, command.evses - self._evses))
         if unknown:
             raise _RefusedError(Reason.OUT_OF_SCOPE, f"{unknown[0]} is no controllable EVSE of this site")

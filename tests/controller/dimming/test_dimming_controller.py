@@ -133,6 +133,16 @@ def test_refusal_is_signed_recorded_and_without_effect(
     assert (verdict["reason"], verdict["commandId"]) == (reason, payload["commandId"])
 
 
+def test_dimming_controller_refusal_is_logged_with_command_and_remedy() -> None:
+    scenario = DimmingHarness()
+    scenario.send_command(command(1, 9000.0), "mallory")
+    [line] = scenario.effects(LogEntry)
+    assert line.text.startswith("dimming command refused id=command-1 link=cpo reason=bad-signature detail=")
+    assert line.text.endswith(
+        " remedy=compare the sender's key with its [[key]] in the policy; it may be forged"
+    )
+
+
 def test_dimming_controller_command_without_trusted_clock_is_refused() -> None:
     scenario = DimmingHarness()
     scenario.handle(ClockTrusted(False))
