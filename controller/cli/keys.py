@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
+from typing import TextIO
 
 from controller.cli.arguments import (
     FAILED,
@@ -117,23 +119,28 @@ def _rotate(options: argparse.Namespace) -> int:
         raise CommandError(f"a key of {options.holder} already follows, from {_time(old.not_before)}")
     begin = max(now, old.not_after - options.overlap * _DAY_S) if isfinite(old.not_after) else now
     end = begin + options.days * _DAY_S
-    key = _write_key(options, signing_keys.new_private_key(old.id.curve, options.holder, begin, end))
+    data = signing_keys.new_private_key(old.id.curve, options.holder, begin, end)
+    key = _write_key(options, data, to=sys.stderr)
     if old.not_after <= now:
-        print(f"the old key has expired at {_time(old.not_after)}: nothing was signed since then")
-    print("for the policies of those who verify, before it begins:")
+        expired = f"the old key has expired at {_time(old.not_after)}: nothing was signed since then"
+        print(expired, file=sys.stderr)
+    print("for the policies of those who verify, before it begins:", file=sys.stderr)
     print(_table(key), end="")
     return OK
 
 
-def _write_key(options: argparse.Namespace, data: bytes, suffix: str = signing_keys.SUFFIX) -> OwnKey:
+def _write_key(
+    options: argparse.Namespace, data: bytes, suffix: str = signing_keys.SUFFIX, to: TextIO | None = None
+) -> OwnKey:
+    """Write a new key and describe it on `to`, standard output by default."""
     key = signing_keys.parse_private_key(data)
     fingerprint = signing_keys.fingerprint(key.known.id)
     try:
         file = write_key_file(options.folder, f"{options.holder}-{fingerprint[:8]}", data, suffix)
     except KeyFileError as error:
         raise CommandError(str(error)) from error
-    print(file)
-    print(_describe(key, key.known.not_before), end="")
+    print(file, file=to)
+    print(_describe(key, key.known.not_before), end="", file=to)
     return key
 
 

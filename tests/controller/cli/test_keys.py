@@ -62,7 +62,7 @@ def test_rotate_overlaps_old_key(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert after.id.curve == "secp384r1"
     assert before.not_after - after.not_before == 14 * 86_400
     assert after.not_after - after.not_before == 100 * 86_400
-    assert tomllib.loads(out[out.index("[[key]]") :])["key"][0]["holder"] == "lc"
+    assert tomllib.loads(out)["key"][0]["holder"] == "lc", "it is as it is to be in the policy"
 
 
 def test_keys_rotate_with_following_key_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,10 +76,17 @@ def test_keys_rotate_with_following_key_fails(tmp_path: Path, capsys: pytest.Cap
 
 def test_keys_rotate_of_expired_key_begins_now(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     new(capsys, tmp_path, "--from", "2022-01-01", "--days", "1")
-    status, out, _ = typed(capsys, "rotate", tmp_path, "--holder", "lc")
+    status, _, err = typed(capsys, "rotate", tmp_path, "--holder", "lc")
     assert status == 0
-    assert "the old key has expired at 2022-01-02T00:00:00Z" in out
-    assert ", valid\n" in out
+    assert "the old key has expired at 2022-01-02T00:00:00Z" in err
+    assert ", valid\n" in err
+
+
+def test_keys_missing_file_is_named_with_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, err = typed(capsys, "list", tmp_path / "no")
+    assert status == 1
+    remedy = "name a key or a folder of keys; `local-controller keys new` makes one"
+    assert err == f"{tmp_path / 'no'} cannot be read: No such file or directory; {remedy}\n"
 
 
 def test_keys_rotate_without_key_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
