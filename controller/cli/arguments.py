@@ -182,7 +182,9 @@ def configuration_missing(path: Path) -> CommandError:
 
 def file_error(error: OSError, path: Path | None = None, status: int = UNREADABLE) -> CommandError:
     """Return the error of a file that cannot be read or written, with the remedy; `path`: as typed."""
-    return CommandError(f"{path or error.filename}: {error.strerror}; {remedy_for_file_error(error)}", status)
+    file = path or error.filename
+    text = f"{error.strerror or error}; {remedy_for_file_error(error)}"
+    return CommandError(text if file is None else f"{file}: {text}", status)
 
 
 @contextmanager

@@ -7,8 +7,11 @@ import io
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from controller.cli.arguments import (
     FAILED,
@@ -19,6 +22,7 @@ from controller.cli.arguments import (
     Subcommands,
     add_config,
     count_of,
+    file_error,
     hold_stopped_store,
     reload_units,
 )
@@ -76,13 +80,14 @@ def _restore(options: Namespace) -> int:
     directory = read_store_directory(text, config)
     puts = _read_puts(archive)
     with hold_stopped_store(directory):
-        _restore_state(directory, puts, archive, replace=options.replace)
-    # The page replaces the configuration as the service's user, who must own it: its directory is sticky.
-    owner = config.stat().st_uid if config.exists() else directory.stat().st_uid
-    for name, data in (archive.members | archive.secrets).items():
-        if name.startswith(CONFIG):
-            target = _config_target(name, archive, config)
-            _write_file(target, data, 0o640, owner if target == config else 0)
+        files = list(_find_files(archive, config, directory))
+        with _staged(files):
+            _import_state(directory, puts, replace=options.replace)
+            _move_evidence_aside(directory)
+            for each in files:
+                each.partial.replace(each.target)
+        state = [each.target for each in files if each.is_state]
+        _give_to_owner(directory, [directory / FILE, directory / FOLDER, *state])
     manifest = archive.manifest
     print(f"restored {manifest.site} as of {manifest.created}: {count_of(len(puts), 'record')}")
     print_left_out(manifest.left_out)
@@ -126,44 +131,90 @@ def _read_puts(archive: SiteArchive) -> list[Put]:
     return puts
 
 
-def _restore_state(directory: Path, puts: list[Put], archive: SiteArchive, *, replace: bool) -> None:
-    """Write state and evidence. Files of evidence that are there are moved aside, never deleted."""
+class _RestoredFile(NamedTuple):
+    """A file of the backup. `partial`: where it is written first. `is_state`: it is beside the store.
+
+    `owner`: where root writes it; files of the state are given to the owner of the store's directory later.
+    """
+
+    target: Path
+    partial: Path
+    data: bytes
+    is_state: bool
+    owner: int
+
+
+def _find_files(archive: SiteArchive, config: Path, directory: Path) -> Iterator[_RestoredFile]:
+    """Yield the files of configuration, evidence and keys."""
+    # The page replaces the configuration as the service's user, who must own it: its directory is sticky.
+    service_user = config.stat().st_uid if config.exists() else directory.stat().st_uid
+    for name, data in (archive.members | archive.secrets).items():
+        target = staged_in = None
+        if name.startswith(CONFIG):
+            target = _config_target(name, archive, config)
+        elif name.startswith(EVIDENCE):
+            target, staged_in = directory / name, directory / f"{FOLDER}.new"
+        elif name.startswith(STORE):
+            target = directory / name.removeprefix(STORE)
+        if target is None:
+            continue
+        partial = (staged_in or target.parent) / f"{target.name}.new"
+        owner = service_user if target == config else 0
+        yield _RestoredFile(target, partial, data, not name.startswith(CONFIG), owner)
+
+
+@contextmanager
+def _staged(files: Sequence[_RestoredFile]) -> Iterator[None]:
+    """Write all files beside their places first: where one cannot be written, nothing is changed.
+
+    Raises CommandError with the file and the remedy.
+    """
+    folders = {each.partial.parent for each in files if each.partial.parent != each.target.parent}
+    try:
+        for each in files:
+            try:
+                _write_partial(each)
+            except OSError as error:
+                raise file_error(error, each.target, FAILED) from error
+        yield
+    finally:
+        for each in files:
+            each.partial.unlink(missing_ok=True)
+        for folder in filter(Path.is_dir, folders):
+            folder.rmdir()
+
+
+def _write_partial(file: _RestoredFile) -> None:
+    """Write a file whole beside its place; its group is that of its directory."""
+    for folder in (file.partial.parent, file.target.parent):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+    mode = 0o600 if file.is_state else 0o640
+    handle = os.open(file.partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(handle, "wb") as opened:
+        opened.write(file.data)
+        opened.flush()
+        os.fchmod(opened.fileno(), mode)
+        if os.geteuid() == 0:
+            os.fchown(opened.fileno(), file.owner, file.target.parent.stat().st_gid)
+        os.fsync(opened.fileno())
+
+
+def _import_state(directory: Path, puts: list[Put], *, replace: bool) -> None:
     journal = SqliteJournal(directory / FILE)
     try:
         import_entries(journal, puts, replace=replace)
     finally:
         journal.close()
+
+
+def _move_evidence_aside(directory: Path) -> None:
+    """Move files of evidence that are there aside: they are never deleted."""
     folder = directory / FOLDER
-    evidence = {name: data for name, data in archive.members.items() if name.startswith(EVIDENCE)}
     if folder.is_dir() and any(folder.iterdir()):
         aside = folder.with_name(f"{FOLDER}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
         folder.rename(aside)
         print(f"evidence of before is in {aside}")
-    for name, data in evidence.items():
-        _write_file(directory / name, data, 0o600)
-    keys = {
-        directory / name.removeprefix(STORE): data
-        for name, data in archive.secrets.items()
-        if name.startswith(STORE)
-    }
-    for path, data in keys.items():
-        _write_file(path, data, 0o600)
-    _give_to_owner(directory, [directory / FILE, *keys, folder, *folder.glob("*")])
-
-
-def _write_file(target: Path, data: bytes, mode: int, owner: int = 0) -> None:
-    """Write a file whole or not at all; its group is that of its directory, its owner where root writes."""
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-    partial_file = target.with_name(f"{target.name}.new")
-    handle = os.open(partial_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fchmod(file.fileno(), mode)
-        if os.geteuid() == 0:
-            os.fchown(file.fileno(), owner, target.parent.stat().st_gid)
-        os.fsync(file.fileno())
-    partial_file.replace(target)
+    folder.mkdir(exist_ok=True, mode=0o750)
 
 
 def _give_to_owner(directory: Path, paths: list[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zipfile
 from pathlib import Path
@@ -176,6 +177,45 @@ def test_backup_restore_over_site_needs_replace_and_keeps_evidence(
     assert state_of(site.parent) == ([BOOT], [CREDENTIAL])
     [aside] = (site.parent / "state").glob("evidence.before-*")
     assert [each.name for each in aside.iterdir()] == ["evidence-000000000-2026-11.jsonl"]
+
+
+@pytest.mark.parametrize("full_after", range(4))
+def test_backup_restore_on_full_disk_changes_nothing(
+    site: Path,
+    passphrase: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    full_after: int,
+) -> None:
+    out = tmp_path / "site.zip"
+    assert back_up(site, out, "--passphrase-file", passphrase) == 0
+    store = StateStore(site.parent / "state")
+    store.persist_now([BootStored("CS02", "ACME", "Two", "2")])
+    store.close()
+    before = {
+        path: path.read_bytes()
+        for path in site.parent.rglob("*")
+        if path.is_file() and "sqlite" not in path.name
+    }
+    written = 0
+
+    def fsync(_: int) -> None:
+        nonlocal written
+        written += 1
+        if written > full_after:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", fsync)
+        assert restore(out, site, "--passphrase-file", passphrase, "--replace") == 1
+    [line] = capsys.readouterr().err.splitlines()[-1:]
+    assert line.startswith(str(site.parent))
+    assert line.endswith(": No space left on device; make room on the disk")
+    assert {path: path.read_bytes() for path in before} == before
+    assert not list(site.parent.rglob("*.new"))
+    assert len(state_of(site.parent)[0]) == 2
+    assert restore(out, site, "--passphrase-file", passphrase, "--replace") == 0
 
 
 def test_restore_by_root_gives_configuration_to_service_user(
