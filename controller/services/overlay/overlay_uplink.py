@@ -44,6 +44,8 @@ class OverlayUplink:
         self.settings = settings
         self.is_retired = False
         """True: once the link ends, it is not opened again."""
+        self._lost_reason = ""
+        """Reason of the last failure since the link was open: a warning is logged for each once."""
         self._scope = trio.CancelScope()
         self._ping_s = ping_s
         self._request = LinkRequest(own, tuple(version.value for version in offered_versions(protocol)))
@@ -63,7 +65,9 @@ class OverlayUplink:
                 await self._serve()
             except* (ConnectionLostError, DialError) as lost:
                 reason = "; ".join(sorted({str(each) for each in leaves(lost)}))
-                log.warning("overlay link lost backend=%s reason=%s", self._pool.backend, reason)
+                level = logging.DEBUG if reason == self._lost_reason else logging.WARNING
+                log.log(level, "overlay link lost backend=%s reason=%s", self._pool.backend, reason)
+                self._lost_reason = reason
             except* Exception as error:  # of one frame: the site goes on
                 log.exception(
                     "overlay link closed by an internal error backend=%s", self._pool.backend, exc_info=error
@@ -87,6 +91,7 @@ class OverlayUplink:
                 version=Version(opened.version),
             )
             carrier = LinkCarrier(opened.channel.send_nowait, partial(_cancel, nursery.cancel_scope))
+            self._lost_reason = ""
             with self._links.use_link(state, carrier):
                 nursery.start_soon(send_pings, opened.channel, self._ping_s)
                 await opened.channel.read_messages(partial(self._links.receive, backend))

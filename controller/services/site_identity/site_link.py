@@ -29,6 +29,8 @@ class SiteLink:
         self._pool = pool
         self._request = LinkRequest(station, (version,))
         self._channel: Channel | None = None
+        self._lost_reasons = ""
+        """Reasons of the last failure since the link was open: a warning is logged for each once."""
         self._scope = trio.CancelScope()
 
     @property
@@ -66,6 +68,7 @@ class SiteLink:
         try:
             async with self._pool.hold_link(self._request, is_owner=True) as opened:
                 self._channel = opened.channel
+                self._lost_reasons = ""
                 await self._pass_on(BackendUp(), handle)
                 while True:
                     message = await opened.channel.receive()
@@ -80,7 +83,13 @@ class SiteLink:
 
     async def _on_lost(self, reasons: str, handle: Callable[[LinkEvent], Awaitable[None]]) -> None:
         self._channel = None
-        log.warning("site link lost reason=%s", reasons)
+        log.log(
+            logging.DEBUG if reasons == self._lost_reasons else logging.WARNING,
+            "site link lost backend=%s reason=%s",
+            self._pool.backend,
+            reasons,
+        )
+        self._lost_reasons = reasons
         await self._pass_on(BackendLost(reasons), handle)
 
     async def _pass_on(self, event: LinkEvent, handle: Callable[[LinkEvent], Awaitable[None]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from types import SimpleNamespace
 from typing import cast
 
@@ -19,6 +20,8 @@ from controller.services.overlay import overlay_uplink
 from controller.services.overlay.overlay_links import OverlayLinks
 from controller.services.overlay.overlay_uplink import OverlayUplink
 from controller.services.site_identity.site_link import FAULT_WAIT_S, LinkEvent, SiteLink
+from controller.transport.dial import DialError
+from controller.transport.transport_errors import ConnectionLostError
 
 
 class OneMessagePool:
@@ -48,6 +51,50 @@ class OneMessagePool:
         if not self._messages:
             await trio.sleep_forever()
         return self._messages.pop(0)
+
+
+class AwayPool(OneMessagePool):
+    """A pool whose dials fail, but for one link, which is lost at once."""
+
+    reasons = ("refused", "refused", "refused", "reset", "reset", "open", "reset", "reset")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left = list(self.reasons)
+
+    @asynccontextmanager
+    async def hold_link(self, _: object, *, is_owner: bool) -> AsyncIterator[SimpleNamespace]:
+        if not self._left:
+            await trio.sleep_forever()
+        if (reason := self._left.pop(0)) != "open":
+            raise DialError(reason)
+        yield SimpleNamespace(channel=self, version="ocpp2.1")
+
+    async def read_messages(self, _: object) -> None:
+        raise ConnectionLostError("lost")
+
+    async def receive(self) -> str:
+        raise ConnectionLostError("lost")
+
+
+async def test_links_of_site_warn_once_for_each_reason_of_a_failure(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def handle(_: LinkEvent) -> None:
+        await trio.lowlevel.checkpoint()
+
+    links = cast(OverlayLinks, SimpleNamespace(use_link=lambda *_: nullcontext(), receive=print))
+    settings = BackendConfig(id="csms", url="ws://127.0.0.1:1/{station}", node="CSMS")
+    pool = cast(BackendPool, AwayPool())
+    uplink = OverlayUplink(links, pool, settings, "lc", Version.V21, ping_s=1000)
+    link = SiteLink(cast(BackendPool, AwayPool()), "lc", "ocpp2.0.1")
+    for name, run in (("overlay link", uplink.run), ("site link", partial(link.run, handle))):
+        with trio.move_on_after(1):
+            await run()
+        warned = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+        expected = ["refused", "reset", "lost", "reset"]
+        assert warned == [f"{name} lost backend=csms reason={reason}" for reason in expected]
+        caplog.clear()
 
 
 async def test_site_link_error_in_message_ends_link_alone(
