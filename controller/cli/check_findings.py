@@ -9,7 +9,7 @@ import msgspec
 
 from controller.cli.arguments import PrintedDiagnostic
 from controller.config import Config, StationConfig
-from controller.model.expiry import Expiry, ExpiryLevel
+from controller.model.expiry import BEGIN_REMEDY, Expiry, ExpiryLevel
 from controller.model.journal import BootStored
 from controller.services.backends.connection_settings import unusable_certificates
 from controller.services.certificates.certificate_service import (
@@ -55,6 +55,16 @@ def find_beside_file(
     ends = [end for _, end in located]
     for each in due_expiries(ends, utc):
         yield _warn_of_end(each, path, places[each], utc)
+    for each in ends:
+        if begin := each.describe_begin(utc):
+            yield PrintedDiagnostic(
+                severity="warning",
+                file=str(path),
+                line=places[each],
+                key=each.name,
+                what=begin,
+                remedy=BEGIN_REMEDY,
+            )
     for each in year_hints(ends, utc):
         yield _hint(path, each.name, each.describe(utc), "plan its renewal", places[each])
     yield from _find_unseen_stations(config, path)

@@ -24,7 +24,7 @@ from controller.config.schema import (
     DimmingConfig,
     DimmingModuleConfig,
 )
-from controller.model.expiry import Expiry, ExpiryLevel
+from controller.model.expiry import BEGIN_REMEDY, Expiry, ExpiryLevel
 from controller.model.journal import BootStored
 from controller.store.record_rules import kind_of_type, read_entry
 from controller.store.state_journal import StoreError
@@ -225,7 +225,9 @@ def check_certificates(ends: Iterable[Expiry], utc: float) -> Iterator[DoctorFin
     """Check the ends of certificates and keys."""
     for end in ends:
         urgency = end.level(utc)
-        if urgency is ExpiryLevel.NONE:
+        if begin := end.describe_begin(utc):
+            yield DoctorFinding("certificates", "error", begin, BEGIN_REMEDY)
+        elif urgency is ExpiryLevel.NONE:
             yield DoctorFinding("certificates", "ok", end.describe(utc))
         else:
             level: Level = "error" if urgency >= ExpiryLevel.CRITICAL else "warning"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from datetime import UTC, datetime
 from enum import IntEnum
 
 import msgspec
@@ -13,6 +15,8 @@ DAY_S = 86_400.0
 FIRST_WARNING_S = 30 * DAY_S
 SECOND_WARNING_S = 14 * DAY_S
 LAST_WARNING_S = 7 * DAY_S
+BEGIN_REMEDY = "check the clock here, or provide one that is valid now"
+"""Remedy for a certificate that is not valid yet."""
 
 
 class ExpiryLevel(IntEnum):
@@ -30,10 +34,12 @@ class Expiry(msgspec.Struct, frozen=True, kw_only=True):
 
     `warn_before_s`: first warning before the end (s); less than 30 days for short certificates that are
     renewed by themselves. The second one is at most half as long before the end, the last one a quarter.
+    `not_before`: begin of a certificate (POSIX s).
     """
 
     name: str
     not_after: float
+    not_before: float = -math.inf
     warn_before_s: float = FIRST_WARNING_S
 
     def level(self, utc: float) -> ExpiryLevel:
@@ -46,6 +52,13 @@ class Expiry(msgspec.Struct, frozen=True, kw_only=True):
         if left_s <= min(SECOND_WARNING_S, self.warn_before_s / 2):
             return ExpiryLevel.URGENT
         return ExpiryLevel.SOON if left_s <= self.warn_before_s else ExpiryLevel.NONE
+
+    def describe_begin(self, utc: float) -> str:
+        """Describe a begin that is still ahead at `utc`; empty where it is past."""
+        if self.not_before <= utc:
+            return ""
+        begin = datetime.fromtimestamp(self.not_before, UTC).isoformat(timespec="seconds")
+        return f"{self.name} is not valid before {begin}: peers reject it until then"
 
     def describe(self, utc: float) -> str:
         """Describe the end as seen at `utc`."""

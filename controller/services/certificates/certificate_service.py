@@ -205,7 +205,12 @@ def _file_ends(name: str, file: Path, *, renews_itself: bool = False) -> Iterato
     first = min(certificates, key=lambda each: each.not_valid_after_utc)
     begin, end = first.not_valid_before_utc.timestamp(), first.not_valid_after_utc.timestamp()
     warn_before_s = warn_before(end - begin) if renews_itself else FIRST_WARNING_S
-    yield Expiry(name=name, not_after=end, warn_before_s=warn_before_s)
+    yield Expiry(
+        name=name,
+        not_after=end,
+        not_before=certificates[0].not_valid_before_utc.timestamp(),
+        warn_before_s=warn_before_s,
+    )
 
 
 def _signing_ends(key: str | None, policy: str | None) -> Iterator[Expiry]:

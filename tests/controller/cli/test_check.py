@@ -50,9 +50,18 @@ def test_check_findings_of_certificates_have_the_line_of_their_key(tmp_path: Pat
     line = path.read_text().splitlines().index(f'certificate = "{pair.certificate}"') + 1
     begin = f"{path}:{line}: critical: listen.certificate has expired"
     assert begin in run_command("check", "-c", path).stderr
+    Authority(tmp_path).issue("server", "localhost", good_for=300 * DAY, begins_in=2 * DAY)
+    path.write_text(
+        path.read_text()
+        .replace(pair.certificate, str(tmp_path / "server.pem"))
+        .replace(pair.key, str(tmp_path / "server.key"))
+    )
+    (tmp_path / "server.key").chmod(0o600)
+    begin = f"{path}:{line}: warning: listen.certificate is not valid before "
+    assert begin in run_command("check", "-c", path).stderr
     other = Authority(tmp_path, "other").server("other")
     Path(other.key).chmod(0o600)
-    path.write_text(path.read_text().replace(pair.key, other.key))
+    path.write_text(path.read_text().replace(str(tmp_path / "server.key"), other.key))
     done = run_command("check", "-c", path)
     assert done.returncode == 1
     assert done.stderr.startswith(f"{path}:{line}: "), done.stderr

@@ -212,6 +212,17 @@ def test_doctor_gpio_line_of_another_program_is_error(
     assert finding.remedy == "connect the chip's adapter, or write a chip that `gpioinfo` lists"
 
 
+def test_doctor_certificate_that_is_not_valid_yet_is_error() -> None:
+    end = Expiry(name="listen.certificate", not_after=400 * DAY_S, not_before=DAY_S)
+    [finding] = check_certificates([end], 0.0)
+    assert (finding.level, finding.text) == (
+        "error",
+        "listen.certificate is not valid before 1970-01-02T00:00:00+00:00: peers reject it until then",
+    )
+    [later] = check_certificates([end], DAY_S)
+    assert later.level == "ok"
+
+
 @pytest.mark.parametrize(("days", "level"), [(31, "ok"), (29, "warning"), (-1, "error")])
 def test_doctor_certificate_near_end_is_reported(days: int, level: str) -> None:
     ends = [Expiry(name="listen.certificate", not_after=days * DAY_S)]
