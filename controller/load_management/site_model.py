@@ -464,7 +464,7 @@ class SiteModel:
             now,
             held_back_a,
             car_waits=car_waits,
-            base_is_declared=circuit.base_load_a > 0,
+            start_room_a=self.metering.start_room_a(circuit, now) if check.proof.problem else None,
         )
         is_readable = metered.has_good_reading if check.proof.problem else metered.is_good(now)
         if needed is None or not is_readable:

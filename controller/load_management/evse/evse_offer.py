@@ -30,6 +30,7 @@ from controller.load_management.evse.limit_reasons import (
     explain_switch,
 )
 from controller.load_management.metering.car_steps import LONGEST_REPORT_S, NeededStep
+from controller.load_management.site_tree import ZERO
 from controller.model.statements import StatementCode
 
 NO_ROOM = StatementCode.NO_ROOM
@@ -427,6 +428,9 @@ class EvseOffer:
             return False
         if demand.takes_nothing or demand.is_paused or demand.waits_for_surplus:
             return False
+        room_a = needed.start_room_a or ZERO
+        if any(used and amps < model.least_a for used, amps in zip(model.phases, room_a, strict=True)):
+            return False
         is_wired = any(model.phases[phase] for phase in needed.phases)
         return demand.has_demand and is_wired and model.draw.report_interval_s <= needed.report_s
 
@@ -462,7 +466,7 @@ class EvseOffer:
 
     def _starts_for(self, needed: NeededStep) -> bool:
         """Return True if its car goes up for such a step, as it is offered nothing."""
-        return needed.may_start and self.offered_a < self._model.evse.min_a
+        return needed.start_room_a is not None and self.offered_a < self._model.evse.min_a
 
     def begin_step(self, needed: NeededStep, now: float) -> float:
         """Lower its offer for such a step; return the time (s) until the meter has shown it.

@@ -69,6 +69,8 @@ UNREPORTED_S = 120.0
 stations connect one by one. Until then it is not remembered, and is no surge of the building."""
 MEMORY_S = 900.0
 """Span of that memory (s). Its highest stands in for a meter without good readings."""
+SUSPECTED_S = 300.0
+"""The same for what a suspected meter shows (s): once it is right again, cars have to charge to prove it."""
 LASTING_S = 12.0
 """Time (s) after the first stops that an overload lasts until draws that no report shows count as nothing."""
 FEED_IN_SHARED = 0.75
@@ -284,6 +286,8 @@ class _PhaseLoad:
         """Sample, before a fall that a message about a car may explain yet (A)."""
         self._low = RollingMax(JUMP_S)  # of these, negated
         self._memory = RollingMax(MEMORY_S)
+        self._suspected = RollingMax(SUSPECTED_S)
+        """Loads that the meter has shown since it is suspected."""
         self._first_at = 0.0
         self._unreported_until = -math.inf
         """Until when a load of the last `HOLD_S` may be that of cars without a report (s, monotonic)."""
@@ -310,6 +314,7 @@ class _PhaseLoad:
         stop: bool,
         is_overloaded: bool,
         is_worst_case: bool,
+        is_suspected: bool,
     ) -> None:
         """Add a sample, and the likely value beside it.
 
@@ -317,6 +322,7 @@ class _PhaseLoad:
         and beside their least. `over_s`: how long the readings have been above the limit (s).
         `is_overloaded`: they are, and not for a moment. `stop`: that is to be ended now, by stopping cars if
         need be. `is_worst_case`: the sample is not the likely load, but the highest that it may be.
+        `is_suspected`: the meter is.
         """
         surest, least, most = bounds
         # What a car may draw is no feed-in: that is one only beside what the cars draw at least.
@@ -375,7 +381,11 @@ class _PhaseLoad:
             self._unreported_until = now + HOLD_S
         if now >= self._first_at + STEADY_S:
             if not self._awaits_reports:
-                further.append((self._memory, -steady_a))
+                if is_suspected:
+                    further += [(self._memory, -math.inf), (self._suspected, -steady_a)]
+                else:
+                    self._suspected.clear()
+                    further.append((self._memory, -steady_a))
             self.rise_a = likely + lowest_a
             self.highest_rise_a = sample + lowest_a
         RollingMax.add_all(further, now)
@@ -480,14 +490,13 @@ class _PhaseLoad:
 
     def worst(self) -> float:
         """Return the load to plan with while the meter is not good: from before its last good reading."""
-        highest = self._memory.highest(self._last_at)
+        highest = self.remembered()
         unreported_a = self.unreported_a if self._awaits_reports else 0.0
-        return max(0.0, self._steady() - unreported_a if highest is None else highest)
+        return max(0.0, self._steady() - unreported_a if highest == -math.inf else highest)
 
     def remembered(self) -> float:
         """Return the highest load that has lasted; negative infinity before one has."""
-        highest = self._memory.highest(self._last_at)
-        return -math.inf if highest is None else highest
+        return max(RollingMax.highest_of((self._memory, self._suspected), self._last_at))
 
     def _steady(self) -> float:
         return -(self._lowest.highest(self._last_at) or 0.0)
@@ -531,6 +540,7 @@ class BaseLoad:
         *,
         cut: bool = False,
         slowest_s: float = 0.0,
+        is_suspected: bool = False,
     ) -> bool:
         """Take in one good reading; return True if a phase has to be cut now.
 
@@ -590,6 +600,7 @@ class BaseLoad:
                 stop=stops,
                 is_overloaded=verdict is not FuseLoad.WITHIN and not inrush,
                 is_worst_case=over or crossed,
+                is_suspected=is_suspected,
             )
             load.drawn_a = measured - (load.likely or 0.0)
         return overloaded

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
+from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef
 
 CAR_STEPS_S = (90.0, 3600.0)
@@ -33,9 +34,9 @@ class NeededStep(msgspec.Struct, frozen=True, gc=False):
 
     It is at least `least_a` and at most `most_a` (A per phase) on one of the `phases` (0 to 2). Its station
     reports at least each `report_s` (s). It `is_commanded` if limits that were accepted show it, with its
-    return: no report has to. It `may_pause` a car where no other step is possible, and `may_start` one where
-    no car charges. `apart`: phases that it must not move all alike. It `counts_phases` if a step on more of
-    the phases is the better one.
+    return: no report has to. It `may_pause` a car where no other step is possible. One that is offered
+    nothing may start into `start_room_a` (A per phase); None: none may. `apart`: phases that it must not move
+    all alike. It `counts_phases` if a step on more of them is the better one.
     """
 
     least_a: float
@@ -45,7 +46,7 @@ class NeededStep(msgspec.Struct, frozen=True, gc=False):
     pauses: StepPauses
     is_commanded: bool = False
     may_pause: bool = False
-    may_start: bool = False
+    start_room_a: PhaseAmps | None = None
     counts_phases: bool = False
     apart: Collection[int] = ()
     otherwise: NeededStep | None = None

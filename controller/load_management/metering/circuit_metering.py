@@ -201,6 +201,20 @@ class CircuitMetering:
     def _configured_margin_a(self, circuit: CircuitNode) -> float:
         return self._settings.margin_a if circuit.margin_a is None else circuit.margin_a
 
+    def start_room_a(self, circuit: CircuitNode, now: float) -> PhaseAmps | None:
+        """Return what a circuit with a meter of its own leaves beside its base load (A per phase).
+
+        None where no base load is declared: its worst is not known while the meter is suspected.
+        """
+        if not circuit.base_load_a:
+            return None
+        base_a = self._metered[circuit.id].base(now, self._declared[circuit.id]).start
+        margin_a = self.margin_a(circuit)
+        first, second, third = (
+            limit - margin_a - amps for limit, amps in zip(circuit.limit_a, base_a, strict=True)
+        )
+        return first, second, third
+
     def carried_a(self, circuit: CircuitNode) -> float:
         """Return the part of the margin that a surge may use before anybody is cut (A per phase)."""
         return MARGIN_USED * self.margin_a(circuit)

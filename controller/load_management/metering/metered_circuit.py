@@ -231,7 +231,14 @@ class MeteredCircuit:
         self._follow_limit(amps, draw, now)
         self.load.may_feed_in |= self._bounds.has_generation or min(*amps, *self.battery_a) < -NOISE_A
         before_a = self.load.likely_a
-        is_over = self.load.measure(amps, draw, now, cut=power_limited, slowest_s=slowest_s)
+        is_over = self.load.measure(
+            amps,
+            draw,
+            now,
+            cut=power_limited,
+            slowest_s=slowest_s,
+            is_suspected=bool(self.steps.proof.problem),
+        )
         is_over |= self._measure_unproven(amps, draw, now, power_limited, slowest_s)
         self._follow_jumps(amps, before_a, draw, now)
         return is_over
@@ -277,7 +284,12 @@ class MeteredCircuit:
             for phase, (a, flag) in enumerate(zip(amps, unproven, strict=True))
         )
         return self._unproven.measure(
-            (first, second, third), draw, now, cut=power_limited, slowest_s=slowest_s
+            (first, second, third),
+            draw,
+            now,
+            cut=power_limited,
+            slowest_s=slowest_s,
+            is_suspected=bool(self.steps.proof.problem),
         )
 
     def _is_proven(self, phase: int) -> bool:

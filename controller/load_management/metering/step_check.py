@@ -113,28 +113,33 @@ class QuietWatch:
         self._ends: deque[float] = deque(maxlen=LIVELY_SPANS)
         """Times at which the last of them ended (s)."""
 
-    def on_reading(self, amps: PhaseAmps, now: float) -> None:
-        """Process one reading (A per phase)."""
+    def on_reading(self, amps: PhaseAmps, now: float) -> bool:
+        """Process one reading (A per phase); return True if it ends quiet that lasted longer than usual."""
         has_gap, self._read_at = now > self._read_at + LONGEST_GAP_S, now
-        if self._lowest and not has_gap:
-            self._lowest = list(map(min, self._lowest, amps))
-            self._highest = list(map(max, self._highest, amps))
-            if all(map(is_quiet, self._lowest, self._highest)):
-                return
-            self._spans.add(now - self.moved_at, now)
-            self._ends.append(now)
+        was_long = False
+        if self._lowest:
+            lowest, highest = list(map(min, self._lowest, amps)), list(map(max, self._highest, amps))
+            if not has_gap and all(map(is_quiet, lowest, highest)):
+                self._lowest, self._highest = lowest, highest
+                return False
+            was_long = now - self.moved_at >= self._unusual_s(now)
+            if not has_gap:
+                self._spans.add(now - self.moved_at, now)
+                self._ends.append(now)
         self._lowest = self._highest = [*amps]
         self.moved_at = now
         self._due_from = now + self._longest_s(now)
+        return was_long
+
+    def _unusual_s(self, now: float) -> float:
+        """Return from which duration on (s) the quiet is longer than usual."""
+        return max(CAR_STEPS_S[0], USUAL * (self._spans.highest(now) or 0.0))
 
     def _longest_s(self, now: float) -> float:
         """Return for how long readings may be quiet from now on until a car is to make a step (s)."""
-        least_s, most_s = CAR_STEPS_S
-        usual_s = self._spans.highest(now)
         self.is_lively = len(self._ends) == LIVELY_SPANS and self._ends[0] >= now - LIVELY_S
-        if usual_s is None or not self.is_lively:
-            return most_s
-        return min(max(least_s, USUAL * usual_s), most_s)
+        longest_s = CAR_STEPS_S[1]
+        return min(self._unusual_s(now), longest_s) if self.is_lively else longest_s
 
     @property
     def span_a(self) -> float:
@@ -223,7 +228,8 @@ class StepCheck:
 
         Return True if cars are to be cut: a step that they were let make did not show.
         """
-        self._quiet.on_reading(shown_a, now)
+        if self._quiet.on_reading(shown_a, now) and now > self.car_steps.begun_at + LONGEST_WINDOW_S:
+            self.car_steps.for_trust.follow_up(now)  # it may have been frozen, and is repaired by now
         self._steady_from = min(self._steady_from, now + CONNECTING_S)
         lacking = self._lacking
         for judgement in self._judge_due(self._pending, now):
@@ -257,17 +263,17 @@ class StepCheck:
         held_back_a: PhaseAmps = ZERO,
         *,
         car_waits: bool = False,
-        base_is_declared: bool = False,
+        start_room_a: PhaseAmps | None = None,
     ) -> NeededStep | None:
         """Return the step that a car is to make now; None: none.
 
         `limit_a`: of the circuit. `held_back_a`: for want of a proof (A per phase); while one of its cars
-        waits for current, a smaller one is worth a pause of another. `base_is_declared`: the worst base load
-        is known while the meter is suspected, so that a car may start beside it.
+        waits for current, a smaller one is worth a pause of another. `start_room_a`: room for a car that
+        starts while the meter is suspected, beside the worst base load (A per phase); None: that is unknown.
         """
         steps = self.car_steps
         if self.proof.problem:
-            return self._find_step_for_trust(now, base_is_declared)
+            return self._find_step_for_trust(now, start_room_a)
         steps.for_trust.restart(now)
         if not self._quiet.is_long(now):
             steps.for_quiet.reset()
@@ -311,7 +317,7 @@ class StepCheck:
         most_a = max(least_a, STEP_PART * max(limit_a))
         return NeededStep(least_a, most_a, phases, LONGEST_REPORT_S, steps.for_ratio)
 
-    def _find_step_for_trust(self, now: float, may_start: bool) -> NeededStep | None:
+    def _find_step_for_trust(self, now: float, start_room_a: PhaseAmps | None) -> NeededStep | None:
         """Return the step that is to show whether a suspected meter has been corrected; None: none now.
 
         Cars that stay at their fallback make none by themselves.
@@ -327,7 +333,7 @@ class StepCheck:
             LONGEST_REPORT_S,
             pauses,
             may_pause=True,
-            may_start=may_start,
+            start_room_a=start_room_a,
             counts_phases=True,
             apart=() if self.proof.swapped.isdisjoint(phases) else self.proof.swapped,
         )

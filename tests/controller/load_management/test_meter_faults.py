@@ -649,6 +649,34 @@ def test_frozen_meter_whose_digits_change_is_found_by_step_of_one_car(report_s: 
     assert site.longest_over("grid", 40.0) <= 10
 
 
+@pytest.mark.parametrize("fallback_a", [0.0, 6.0])
+def test_cars_charge_soon_after_frozen_meter_shows_current_again(fallback_a: float) -> None:
+    # It repeats 36 A of 40 A, which counts as the building's while no car draws: 10 A in truth.
+    frozen = repeats_with_noise(900.0)
+
+    def shown(site: SiteHarness, reading: Reading) -> Reading:
+        return frozen(site, reading) if site.now < 2700 else reading
+
+    cars = [CarModel(), CarModel(), CarModel()]
+    site = make_site(shown, flat(10.0), cars, 40.0, fallback_a=fallback_a, base_load_a=12.0)
+    connect_cars(site, cars, 0)
+    site.wait(960 - round(site.now))
+    for name in ("C0", "C1", "C2"):
+        site.plug_in(name, None)
+        site.wait(200)
+        site.plug_in(name, CarModel())
+        site.wait(200)
+    site.wait(2699 - round(site.now))
+    assert site.circuit_view("grid").meter_problem
+    charged_as = [site.station(f"C{number}").energy_as for number in range(3)]
+    for seconds, least_as in ((480, 300.0), (900, 9000.0)):
+        site.wait(seconds)
+        now_as = [site.station(f"C{number}").energy_as for number in range(3)]
+        gained_as = sum(now - before for now, before in zip(now_as, charged_as, strict=True))
+        assert gained_as >= least_as, (site.now, gained_as)
+    assert site.longest_over("grid", 40.0) <= 10
+
+
 def test_right_meter_of_building_that_comes_to_rest_costs_one_car_a_moment() -> None:
     cars = [CarModel(), CarModel()]
     site = make_site(right, lambda now: lively(min(now, 900.0)), cars, 40.0)
