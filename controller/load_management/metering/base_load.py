@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable
+from operator import neg
 from typing import NamedTuple
 
 from controller.load_management.evse.consumption import OfferCredit
@@ -77,6 +78,8 @@ FEED_IN_SHARED = 0.75
 """Part of a lasting feed-in that is shared: a cloud takes it away faster than cars obey."""
 FEED_IN_S = 60.0
 """Time (s) that a feed-in has lasted until a part of it is shared with those who charge."""
+OWN_LOAD_EACH_S = 5.0
+"""Time (s) between two values of what a circuit carries beside those below it."""
 BUCKETS = 40
 """Parts of a window: at most two values are stored for each, however often a meter is read."""
 JUMP_S = 15.0
@@ -520,6 +523,7 @@ class BaseLoad:
         """Part of the EVSEs' likely draw that the last reading does not show, where nothing feeds in (A)."""
         self._watches = watches(limit_a, fuse, now)
         self._phases = (_PhaseLoad(), _PhaseLoad(), _PhaseLoad())
+        self.own_load = OwnLoad()
         self.set_limits(limit_a, fuse, margin_a)
         self._late_draw = (RollingMax(LATE_S), RollingMax(LATE_S), RollingMax(LATE_S))
 
@@ -697,6 +701,39 @@ class BaseLoad:
         """Return the most that it may have risen by within the last `JUMP_S` (A per phase)."""
         first, second, third = self._phases
         return (first.highest_rise_a, second.highest_rise_a, third.highest_rise_a)
+
+
+class OwnLoad:
+    """Load of a circuit beside its EVSEs and beside the circuits with meters below it (A per phase).
+
+    While its meter is lost, theirs go on to show what rises there.
+    """
+
+    def __init__(self) -> None:
+        self._lowest = (RollingMax(STEADY_S), RollingMax(STEADY_S), RollingMax(STEADY_S))
+        """Loads, negated."""
+        self._lasting = (RollingMax(MEMORY_S), RollingMax(MEMORY_S), RollingMax(MEMORY_S))
+        self._first_at = self._last_at = -math.inf
+
+    def is_due(self, now: float) -> bool:
+        """Return True if it is time for another value (s, monotonic)."""
+        return now >= self._last_at + OWN_LOAD_EACH_S
+
+    def add(self, load_a: PhaseAmps, now: float) -> None:
+        """Add a value (A per phase)."""
+        if now > self._last_at + STEADY_S:
+            self._first_at = now
+        self._last_at = now
+        steady_a = RollingMax.add_all(zip(self._lowest, map(neg, load_a), strict=True), now)
+        if now >= self._first_at + STEADY_S:
+            RollingMax.add_all(zip(self._lasting, map(neg, steady_a), strict=True), now)
+
+    def highest(self) -> PhaseAmps:
+        """Return the highest that has lasted, of a quarter of an hour before the last value; 0 before one."""
+        first, second, third = (
+            max(0.0, amps) for amps in RollingMax.highest_of(self._lasting, self._last_at)
+        )
+        return first, second, third
 
 
 def _missing(likely_a: PhaseAmps, measured_a: PhaseAmps) -> PhaseAmps:

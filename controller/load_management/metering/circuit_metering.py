@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
+from operator import sub
 
 import msgspec
 
@@ -27,7 +28,14 @@ from controller.load_management.metering.metered_circuit import (
 from controller.load_management.metering.phase_steps import OfferStep, PhaseTests
 from controller.load_management.metering.plausibility import VOLTAGE, PlausibilityBounds
 from controller.load_management.sharing_settings import SiteSettings
-from controller.load_management.site_tree import CircuitNode, EvseNode, PhaseAmps, PhaseFlags, SiteTree
+from controller.load_management.site_tree import (
+    ZERO,
+    CircuitNode,
+    EvseNode,
+    PhaseAmps,
+    PhaseFlags,
+    SiteTree,
+)
 from controller.model.journal import Record
 from controller.model.observations import EvseRef
 from controller.model.statements import Statement
@@ -56,6 +64,11 @@ COST_ESTIMATE = 50
 """Work (about us of a small computer) to estimate the base load of one circuit."""
 LOWERED_S = 5.0
 """Time above a lower limit than the circuit's own after which cars are stopped (s): motors start in less."""
+COMPUTED_ONCE = (
+    *("_generation", "_declared", "_without_meters", "_metered_below", "_nearest_below", "_meters_up"),
+    "covers",
+)
+"""What of the circuits is computed once for each site."""
 SUMS = 18
 """Numbers of an `OfferCredit`."""
 
@@ -142,8 +155,8 @@ class CircuitMetering:
         """
         before, former = self._site, self._metered
         self._site, self._settings = site, settings
-        for name in ("_generation", "_declared", "_without_meters", "_metered_below", "_meters_up", "covers"):
-            vars(self).pop(name, None)  # computed once for each site
+        for name in COMPUTED_ONCE:
+            vars(self).pop(name, None)
         self._metered = {}
         unknown = set()
         for circuit in site.circuits:
@@ -334,6 +347,7 @@ class CircuitMetering:
         is_over = metered.on_meter_state(state, draw, now, too_much, slowest_s)
         if state.reading is not None and state.quality is Quality.GOOD:
             self._note_voltage(metered.circuit.id, state.reading)
+            self._note_own_load(metered, now)
         if metered.is_unsaved:
             self.unsaved[metered.circuit.id] = metered
         return is_over
@@ -511,7 +525,7 @@ class CircuitMetering:
                 continue
             metered = self._metered.get(circuit.id)
             if metered is not None:
-                own = metered.base(now, self._declared[circuit.id])
+                own = metered.base(now, self._declared[circuit.id], self._shown_below(metered, assumed, now))
                 for base, amps in zip(kinds, own, strict=True):
                     base[circuit.id] = amps
                 continue
@@ -524,6 +538,24 @@ class CircuitMetering:
                     third += c
                 base[circuit.id] = (first, second, third)
         return SiteBase(assumed, keep, start, leading, low)
+
+    def _shown_below(self, metered: MeteredCircuit, assumed: BaseByCircuit, now: float) -> PhaseAmps:
+        """Return the base load of the circuits with meters below one whose own is not good (A per phase)."""
+        below = self._nearest_below.get(metered.circuit.id)
+        if not below or (metered.is_good(now) and not metered.doubted):
+            return ZERO
+        return _add_up(assumed[each] for each in below)
+
+    def _note_own_load(self, metered: MeteredCircuit, now: float) -> None:
+        """Note what a circuit carries beside those below it, while all their meters are good."""
+        names = self._nearest_below.get(metered.circuit.id)
+        if names is None or not metered.load.own_load.is_due(now):
+            return
+        below = [self._metered[each] for each in names]
+        if all(each.is_good(now) and not each.circuit.measures_building for each in (metered, *below)):
+            below_a = _add_up(each.load.likely_a for each in below)
+            first, second, third = map(sub, metered.load.likely_a, below_a)
+            metered.load.own_load.add((first, second, third), now)
 
     def start_peak(self, circuit: CircuitNode, phase: int, now: float) -> tuple[float, float] | None:
         """Return the time and the base load (A) of the peak in which no car starts.
@@ -558,6 +590,15 @@ class CircuitMetering:
         return {circuit: children[circuit] for circuit in with_meter}
 
     @cached_property
+    def _nearest_below(self) -> dict[str, list[str]]:
+        """Return for each circuit with a meter those below it that no other one with a meter is above."""
+        found: dict[str, list[str]] = {}
+        for circuit in self._metered:
+            if len(above := self._meters_up[circuit]) > 1:
+                found.setdefault(above[1], []).append(circuit)
+        return found
+
+    @cached_property
     def _without_meters(self) -> dict[str, PhaseAmps]:
         """Return the base load of every circuit if none had a meter: what is declared there and below."""
         return {circuit: (amps, amps, amps) for circuit, amps in self._declared.items()}
@@ -580,6 +621,14 @@ class CircuitMetering:
             if circuit.parent is not None and own is not None:
                 found[circuit.parent] = (found[circuit.parent] or 0.0) + own
         return found
+
+
+def _add_up(loads: Iterable[PhaseAmps]) -> PhaseAmps:
+    """Return the sum of several loads (A per phase)."""
+    first = second = third = 0.0
+    for a, b, c in loads:
+        first, second, third = first + a, second + b, third + c
+    return first, second, third
 
 
 def _is_measured_anew(before: CircuitNode, after: CircuitNode) -> bool:

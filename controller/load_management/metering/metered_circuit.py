@@ -21,7 +21,12 @@ from collections.abc import Sequence
 import msgspec
 
 from controller.load_management.evse.consumption import OfferCredit
-from controller.load_management.metering.base_load import FEED_IN_SHARED, NOISE_A, BaseLoad, LoadEstimates
+from controller.load_management.metering.base_load import (
+    FEED_IN_SHARED,
+    NOISE_A,
+    BaseLoad,
+    LoadEstimates,
+)
 from controller.load_management.metering.margin_learning import MarginLearning, MarginStored
 from controller.load_management.metering.meter_window import MeterWindow
 from controller.load_management.metering.phase_steps import PhaseSteps, StepVote
@@ -515,10 +520,12 @@ class MeteredCircuit:
             return Statement(code=StatementCode.METER_WITHOUT_PHASES, name=meter)
         return Statement(code=StatementCode.METER_NOT_GOOD, name=meter, quality=quality.value)
 
-    def base(self, now: float, declared_a: float) -> LoadEstimates:
+    def base(self, now: float, declared_a: float, below_a: PhaseAmps = ZERO) -> LoadEstimates:
         """Return the base load for each question (A per phase).
 
         Where the meter cannot be planned with, is doubted, or shows the cars alone, every one is the worst.
+        That is not less than what the meters below it show with what is not in theirs: `below_a` (A per
+        phase).
         """
         _, _, is_good, is_bridged = self._assess(now)
         lacks_base = self._state is not None and self._state.stations_alone
@@ -527,6 +534,8 @@ class MeteredCircuit:
         known = [load.worst() for load in self._loads]
         if is_good or is_bridged:
             known += [load.assumed(now) for load in self._loads]
+        own_a = self.load.own_load.highest()
+        known.append((own_a[0] + below_a[0], own_a[1] + below_a[1], own_a[2] + below_a[2]))
         worst = highest_of([(declared_a,) * 3, *known])
         if is_good and self._sign.doubted and not (lacks_base or self._still.doubted or self.unseen.doubted):
             shown = self._estimates(now)  # as of phases that are not proven yet: no car could end the doubt

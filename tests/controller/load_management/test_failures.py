@@ -10,7 +10,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from controller.load_management.events import StationObserved
+from controller.load_management.events import MeterUpdated, StationObserved
 from controller.load_management.metering.fuse_curve import CURVES, WARM
 from controller.load_management.metering.plausibility import STILL_S
 from controller.load_management.site_tree import CircuitNode, Fuse, PhaseAmps
@@ -219,6 +219,32 @@ def test_failures_fuse_outlasts_frozen_meter_whose_building_was_declared() -> No
         heat = CURVES[fuse].heated(heat, max(amps) / GRID_A, 1.0)
         highest = max(highest, heat)
     assert highest < CURVES[fuse].holds ** 2
+
+
+@pytest.mark.parametrize("base_load_a", [0.0, 10.0])
+def test_failures_row_meter_shows_load_that_lost_grid_meter_does_not(base_load_a: float) -> None:
+    # 8 A flow beside the row, and 2 A on it, later 27 A: that leaves 28 A of 63 A to six fallbacks of 6 A.
+    row_a, stations = [2.0], [make_station(f"S{index}", "row", car=CarModel()) for index in range(6)]
+    row = CircuitNode(id="row", parent="grid", limit_a=(63.0,) * 3, meter="row")
+    grid = make_grid(63.0, margin_a=1.0, base_load_a=base_load_a)
+    site = SiteHarness((grid, row), stations, lambda now: (8.0 + row_a[0],) * 3)
+
+    def wait(seconds: int) -> None:
+        for _ in range(seconds):
+            site.step()
+            first, second, third = (amps + row_a[0] for amps in site.row_flowed["row"][-1])
+            reading = Reading(time=site.now, current_a=(first, second, third))
+            site.handle(MeterUpdated(MeterState(meter="row", quality=Quality.GOOD, reading=reading)))
+
+    site.connect()
+    wait(600)
+    site.meter = stale_state
+    wait(60)
+    assert {each.draw_a for each in stations} == {6.0}
+    row_a[0] = 27.0
+    wait(600)
+    assert site.longest_over("grid", 63.0) <= 10
+    assert sum(each.draw_a for each in stations) == 24.0
 
 
 def test_failures_turned_phase_is_named_and_trusted_when_it_is_corrected() -> None:
