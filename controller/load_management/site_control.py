@@ -185,7 +185,7 @@ class SiteControl:
         """
         for ref, record in records.items():
             self._model.restore(ref, record, now)
-        if any(record.until > now for record in records.values()) and self.metering.awaits_readings(now):
+        if any(record.is_running(now) for record in records.values()) and self.metering.awaits_readings(now):
             self._first_pass_at = now + FIRST_READINGS_S
             self.metering.expect_reports()
 

@@ -38,7 +38,8 @@ class LimitStored(
     """The limits that a station was left with for one EVSE, and its learned response.
 
     `fallback_a` (A per phase) is in the station if `has_fallback`. `held_a` (A per phase) may be drawn until
-    `until`. `until` and `saved` are UTC; `written_ago_s` are s before `saved`. `saved_uptime_s`: uptime of
+    `until`. A lease of `lease_a`, below the fallback, lasts for `lease_left_s` after `saved` (0: there is
+    none). `until` and `saved` are UTC; `written_ago_s` are s before `saved`. `saved_uptime_s`: uptime of
     the machine (s) at `saved`; None in records of earlier versions. `phases`: those of the station that the
     car uses; empty: unknown.
     """
@@ -51,6 +52,8 @@ class LimitStored(
     until: datetime
     saved: datetime
     saved_uptime_s: float | None = None
+    lease_a: float = 0.0
+    lease_left_s: float = 0.0
     written_ago_s: tuple[float, ...] = ()
     goal: StoredGoal | None = None
     learned: LearnedResponse = msgspec.field(default=LearnedResponse(), name="habits")
@@ -74,6 +77,15 @@ class LimitStored(
         """Return the longest time (s) for which the limit may still hold, at an uptime (s)."""
         return (self.until - self.saved).total_seconds() - self.measure_age(uptime)
 
+    def measure_lease_left(self, uptime: float) -> float:
+        """Return for how long (s) at least the lease below the fallback lasts, at an uptime (s).
+
+        It is 0 after another boot of the machine: how long that was off is unknown.
+        """
+        if not self.is_of_this_boot(uptime):
+            return 0.0
+        return max(0.0, self.lease_left_s - self.measure_age(uptime))
+
 
 def limit_record(
     ref: EvseRef, memory: DeliveryMemory, wall: datetime, now: float, uptime: float
@@ -89,6 +101,8 @@ def limit_record(
         until=wall.astimezone(UTC) + timedelta(seconds=memory.until - now),
         saved=wall.astimezone(UTC),
         saved_uptime_s=uptime,
+        lease_a=memory.lease_a,
+        lease_left_s=max(0.0, memory.lease_until - now),
         written_ago_s=tuple(now - at for at in memory.written),
         goal=None
         if goal is None
@@ -113,12 +127,14 @@ def delivery_memory(stored: LimitStored, wall: datetime, now: float, uptime: flo
     """
     limited_at = now - stored.measure_age(uptime)
     saved_at = now - max(0.0, (wall - stored.saved).total_seconds())
-    goal = stored.goal
+    goal, lease_left_s = stored.goal, stored.measure_lease_left(uptime)
     return DeliveryMemory(
         has_fallback=stored.has_fallback,
         fallback_a=stored.fallback_a,
         held_a=stored.held_a,
         until=now + stored.measure_left(uptime),
+        lease_a=stored.lease_a,
+        lease_until=now + lease_left_s if lease_left_s > 0 else 0.0,
         written=tuple(limited_at - ago_s for ago_s in stored.written_ago_s),
         goal=None
         if goal is None
@@ -140,9 +156,12 @@ def covered_limit(limit: SetLimit, stored: LimitStored | None, uptime: float) ->
     `uptime` is that of the machine (s). After a crash only `stored` is known. Without it, or without a
     confirmed fallback in it, an EVSE counts at its worst case, which covers every limit. Else a limit must
     not exceed the stored fallback, or end later than a stored limit that is as high: its duration is cut, and
-    the station then falls to its fallback.
+    the station then falls to its fallback. While a stored lease is below that, no other may exceed it.
     """
-    if stored is None or not stored.has_fallback or limit.limit_a <= stored.fallback_a:
+    if stored is None or not stored.has_fallback:
+        return limit
+    is_lowered = limit.duration_s is not None and stored.measure_lease_left(uptime) > 0
+    if limit.limit_a <= (stored.lease_a if is_lowered else stored.fallback_a):
         return limit
     left_s = stored.measure_left(uptime)
     if limit.duration_s is None or limit.limit_a > stored.held_a or left_s < SHORTEST_LEASE_S:

@@ -253,7 +253,7 @@ class EvseController:
         self._apply_response(reports=self.model.draw.reported_at is not None)
         if record.goal is not None:
             self.model.goal.restore(record.goal)
-        if record.until > now:
+        if record.is_running(now):
             self.model.restore_phases(record.phases, now)
 
     def may_be_charging(self, now: float) -> bool:

@@ -123,19 +123,26 @@ class LimitStanding(msgspec.Struct, frozen=True, gc=False):
 class DeliveryMemory(msgspec.Struct, frozen=True):
     """Record of an EVSE for a restart. Currents in A per phase, `until` in s, monotonic.
 
-    The station may be taking `held_a` until then, and after it `fallback_a` if that was confirmed.
-    `written`: when it was written to (s, monotonic), where its memory bears only so much in a day. `phases`:
-    those of its station that its car uses; empty: unknown.
+    The station may be taking `held_a` until then, and after it `fallback_a` if that was confirmed. Where its
+    lease is below that, it takes `lease_a` first, until `lease_until` at the earliest (s, monotonic; 0: there
+    is no such lease). `written`: when it was written to (s, monotonic), where its memory bears only so much
+    in a day. `phases`: those of its station that its car uses; empty: unknown.
     """
 
     has_fallback: bool
     fallback_a: float
     held_a: float
     until: float
+    lease_a: float = 0.0
+    lease_until: float = 0.0
     written: tuple[float, ...] = ()
     goal: GoalMemory | None = None
     learned: LearnedResponse = LearnedResponse()
     phases: tuple[bool, ...] = ()
+
+    def is_running(self, now: float) -> bool:
+        """Return True if a limit other than the fallback may be in the station."""
+        return now < max(self.until, self.lease_until)
 
 
 class LimitDelivery:
@@ -195,20 +202,51 @@ class LimitDelivery:
 
     def record(self, now: float) -> DeliveryMemory:
         """Return what must survive a restart, as of now."""
-        leased = self._lease is not None or any(p.kind is LimitKind.LEASE for p in self._pending.values())
+        if (lowered := self._lowered_lease(now)) is not None:
+            until, lease_a, lease_until = self._trailing_until, lowered.limit_a, lowered.ends_at
+        else:
+            until, lease_a, lease_until = self._latest_end(now), 0.0, 0.0
+        return DeliveryMemory(
+            has_fallback=self.has_fallback,
+            fallback_a=self._evse.fallback_a,
+            held_a=self.standing(now).held_a,
+            until=until,
+            lease_a=lease_a,
+            lease_until=lease_until,
+            written=tuple(self._written),
+        )
+
+    def _latest_end(self, now: float) -> float:
+        """Return until when it may be taking more than its fallback (s, monotonic)."""
+        if self._lease is None and not any(p.kind is LimitKind.LEASE for p in self._pending.values()):
+            return self._trailing_until
         longest_s = max([self._lease_s, *(p.duration_s for p in self._pending.values())])
         if self._lease is not None:
             longest_s = max(longest_s, self._lease.ends_at - now)
-        until = now + longest_s + CLOCK_SLACK_S if leased else self._trailing_until
-        return DeliveryMemory(
-            self.has_fallback, self._evse.fallback_a, self.standing(now).held_a, until, tuple(self._written)
-        )
+        return now + longest_s + CLOCK_SLACK_S
+
+    def _lowered_lease(self, now: float) -> _Lease | None:
+        """Return the lease if it keeps the EVSE below its fallback, and no other is on its way; else None.
+
+        Where the station stores one profile only, the fallback may replace the lease.
+        """
+        lease = self._lease
+        if lease is None or not self.has_fallback or not self._stacked or now >= lease.ends_at:
+            return None
+        if lease.limit_a >= self._evse.fallback_a or any(
+            pending.kind is LimitKind.LEASE for pending in self._pending.values()
+        ):
+            return None
+        return lease
 
     def restore(self, memory: DeliveryMemory) -> None:
         """Take over what was recorded before a restart. A fallback above today's does not count."""
         self._has_changed()
         self.has_fallback = memory.has_fallback and memory.fallback_a <= self._evse.fallback_a + NOISE_A
         self._trail = self._restored = (memory.held_a, memory.until)
+        if (ends_at := memory.lease_until) > 0:
+            limit_w = self._watts(memory.lease_a, self._phases)
+            self._lease = _Lease(memory.lease_a, limit_w, ends_at, ends_at, 0.0, ends_at)
         self._written = deque(memory.written, maxlen=max(self._written.maxlen or 0, len(memory.written)))
 
     # Events

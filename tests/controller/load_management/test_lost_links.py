@@ -114,3 +114,23 @@ def test_link_lost_below_circuit_without_meter_drops_phases_at_once() -> None:
     site.wait(3)
     connect_again(site)
     assert min(least_lease_a(each, lost_at) for each in site.stations.values()) < 22.0
+
+
+@pytest.mark.parametrize("away_s", [0, 5, 20, 50])
+def test_restart_beside_waiting_car_stops_none(away_s: int) -> None:
+    """The limits of a waiting car are below its fallback: it is not taken to draw that after a restart."""
+    stations = [make_station(name, car=CarModel()) for name in ("A", "B")]
+    site = SiteHarness((make_grid(13.0),), stations, lambda now: (2.0,) * 3)
+    site.connect()
+    site.wait(400)
+    (charging,) = [station for station in stations if station.draw_a == 10.0]
+    assert sum(station.draw_a for station in stations) == 10.0
+    restarted_at = site.now
+    site.restart()
+    site.wait(away_s)
+    site.connect(charging.ref.station)
+    site.connect()
+    site.wait(120)
+    assert least_lease_a(charging, restarted_at) >= 6.0
+    assert sum(station.draw_a for station in stations) == charging.draw_a
+    assert site.seconds_over("grid", 13.0) == 0

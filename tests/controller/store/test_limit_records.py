@@ -20,6 +20,9 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 HELD = DeliveryMemory(has_fallback=True, fallback_a=6.0, held_a=16.0, until=1180.0)
 UPTIME = 40_000.0
 STORED = limit_record(REF, HELD, NOON, 1000.0, UPTIME)
+LOWERED = limit_record(
+    REF, msgspec.structs.replace(HELD, lease_a=4.0, lease_until=1500.0), NOON, 1000.0, UPTIME
+)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +48,19 @@ def test_delivery_memory_is_held_by_uptime_whatever_the_clock(
 def test_delivery_memory_of_earlier_version_is_held_for_as_long_again() -> None:
     stored = msgspec.structs.replace(STORED, saved_uptime_s=None)
     assert delivery_memory(stored, NOON + timedelta(hours=1), 5.0, UPTIME).until == 185.0
+
+
+@pytest.mark.parametrize(
+    ("uptime", "lease_until"),
+    [
+        (UPTIME + 60.0, 5.0 + 440.0),
+        (UPTIME + 500.0, 0.0),  # it has ended
+        (30.0, 0.0),  # the machine was restarted: how long it was off is unknown
+    ],
+)
+def test_delivery_memory_has_lease_below_fallback_by_uptime(uptime: float, lease_until: float) -> None:
+    memory = delivery_memory(LOWERED, NOON + timedelta(days=30), 5.0, uptime)
+    assert (memory.lease_a, memory.lease_until) == (4.0, lease_until)
 
 
 def test_limit_records_delivery_memory_moves_what_was_learned_to_new_clock() -> None:
@@ -105,6 +121,13 @@ def test_covered_limit_falls_within_what_is_stored(
 )
 def test_covered_limit_is_none_above_or_after_what_is_stored(limit: SetLimit, later_s: float) -> None:
     assert covered_limit(limit, STORED, UPTIME + later_s) is None
+
+
+def test_covered_limit_does_not_exceed_stored_lease_below_fallback() -> None:
+    assert covered_limit(lease(4.0), LOWERED, UPTIME + 300.0) == lease(4.0)
+    assert covered_limit(lease(6.0), LOWERED, UPTIME + 300.0) is None
+    assert covered_limit(lease(6.0, None), LOWERED, UPTIME + 300.0) == lease(6.0, None)  # beside the lease
+    assert covered_limit(lease(6.0), LOWERED, UPTIME + 500.0) == lease(6.0)  # the lease has ended
 
 
 def test_covered_limit_of_evse_that_counts_at_worst_case_is_itself() -> None:

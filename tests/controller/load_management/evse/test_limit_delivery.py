@@ -86,6 +86,49 @@ def test_limit_delivery_record_holds_latest_end_of_lease() -> None:
     assert successor.standing(memory.until).held_a == 6
 
 
+@pytest.mark.parametrize(
+    ("quirk", "raised_a", "held_a"),
+    [
+        (Quirk(name="none"), 0.0, 0.0),
+        (Quirk(name="none"), 16.0, 16.0),  # a higher lease is on its way
+        (Quirk(name="one profile", max_stack_level=0), 0.0, 6.0),  # its fallback may have replaced the lease
+    ],
+)
+def test_limit_delivery_record_holds_lease_below_fallback_until_its_end(
+    quirk: Quirk, raised_a: float, held_a: float
+) -> None:
+    delivery = fresh()
+    delivery.apply_quirk(quirk, 0)
+    delivery.on_connected(0)
+    answer(delivery, send(delivery, 0, 0), 0)
+    if raised_a:
+        send(delivery, raised_a, 50)
+    successor = fresh()
+    successor.restore(delivery.record(50))
+    assert [successor.standing(at).held_a for at in (51, LOW_LEASE_S - 1)] == [held_a] * 2
+    assert successor.standing(LOW_LEASE_S + CLOCK_SLACK_S).held_a == 6
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_limit_delivery_restored_holds_no_less_than_station_may_draw(seed: int) -> None:
+    rng = random.Random(seed)
+    delivery, now, waiting = fresh(), 0.0, list[int]()
+    quirk = rng.choice([Quirk(name="none"), Quirk(name="one profile", max_stack_level=0)])
+    delivery.apply_quirk(quirk, now)
+    delivery.on_connected(now)
+    for _ in range(60):
+        sent = delivery.commands(rng.choice([0.0, 0.0, 4.0, 6.0, 9.5, 32.0]), rng.uniform(0, 32), now)
+        waiting += [command.token for command in sent]
+        if waiting and rng.random() < 0.8:
+            delivery.on_answer(waiting.pop(0), rng.random() < 0.9, "", now)
+        now += rng.choice([0.5, 5.0, 20.0, 300.0]) * rng.random()
+    successor = fresh()
+    successor.restore(delivery.record(now))
+    delivery.on_disconnected(now)
+    for later_s in (0.0, 1.0, 20.0, 100.0, 170.0, 400.0, 890.0, 970.0, 1100.0):
+        assert successor.standing(now + later_s).held_a >= delivery.standing(now + later_s).held_a
+
+
 def test_limit_delivery_reserves_maximum_until_both_answered() -> None:
     delivery = fresh()
     delivery.on_connected(0)
