@@ -58,7 +58,7 @@ STOPPED_S = 4.0
 """Time (s) after a fall of the base load within which a message may show that a car has stopped instead."""
 KNOWN = 1.0
 """A doubt about the base load is over when the EVSEs' draw is known to this part of it."""
-WAIT_S = 25.0
+WAIT_S = 18.0
 """Time (s) that the base load leaves no room for a minimum until a car is stopped, where the fuse holds the
 overload for an hour: a lift has arrived by then, and who can come down has done so."""
 START_S = 300.0

@@ -34,6 +34,8 @@ MOTOR_S = 2.0
 """The same where a motor has been seen to start so slowly, for `MOTOR_SEEN_S`, and where nothing is known of
 the protection. No car obeys so soon: an overload that ended within this time has ended by itself."""
 MOTOR_SEEN_S = 3600.0
+LASTING = 2
+"""Overloads in a row that have lasted longer: the next one is taken to last as well, and for no inrush."""
 OBEYED_S = 10.0
 """Time (s) in which cars obey a cut as a rule; until then the margin carries what is switched on."""
 USUAL_LOAD_A = 10.0
@@ -111,8 +113,9 @@ class FuseWatch:
     """Heat in one phase of a circuit, followed from reading to reading. Currents in A.
 
     `over_s`: how long (s) the readings have been above the limit, until the last one; 0: it is not.
-    `is_inrush`: they are, and the current may be that of a motor which starts. `is_held`: the protection
-    carries the last one for an hour; False where none is known.
+    `is_inrush`: they are, and the current may be that of a motor which starts; False where the last ones that
+    were above it have lasted. `is_held`: the protection carries the last reading for an hour; False where no
+    protection is known.
     """
 
     def __init__(self, limit_a: float, fuse: Fuse, now: float) -> None:
@@ -123,6 +126,8 @@ class FuseWatch:
         self._at = now
         self._over_since: float | None = None
         self._motor_at = -math.inf
+        self._lasting = 0
+        """Number of the last overloads in a row that have lasted."""
         self.over_s = 0.0
         self.is_inrush = self.is_held = False
 
@@ -147,18 +152,24 @@ class FuseWatch:
         self._load, self._at = load, now
         self.is_held = self._curve is not None and load < self._curve.holds
         if measured_a <= self._limit_a:
-            if self._over_since is not None and INRUSH_S < now - self._over_since <= MOTOR_S:
-                self._motor_at = now
+            if self._over_since is not None:
+                self._on_overload_end(now - self._over_since, now)
             self._over_since, self.over_s, self.is_inrush = None, 0.0, False
             return FuseLoad.WITHIN
         if self._over_since is None:
             self._over_since = now
         self.over_s = now - self._over_since
-        self.is_inrush = self.over_s < self.inrush_s(now)
+        self.is_inrush = self._lasting < LASTING and self.over_s < self.inrush_s(now)
         if self._curve is None or now >= self._over_since + GRACE_S:
             return FuseLoad.OVER
         cut_s = max(CUT_S, slowest_s + WAY_S)
         return FuseLoad.OVER if self._curve.trips_in_s(self._heat, load) < cut_s else FuseLoad.WITHSTOOD
+
+    def _on_overload_end(self, ended_s: float, now: float) -> None:
+        """Note whether an overload that ended so long (s) after its first reading was that of a motor."""
+        self._lasting = self._lasting + 1 if self.over_s >= self.inrush_s(now) else 0
+        if INRUSH_S < ended_s <= MOTOR_S:
+            self._motor_at = now
 
 
 def watches(limit_a: PhaseAmps, fuse: Fuse, now: float) -> tuple[FuseWatch, FuseWatch, FuseWatch]:

@@ -239,3 +239,26 @@ def test_fuse_watch_slow_motor_is_remembered_for_an_hour() -> None:
     watch.on_reading(90.0, 4005.0)  # cars may have obeyed by then
     assert watch.inrush_s(4005.0) == INRUSH_S
     assert FuseWatch(100.0, Fuse.PLAIN, 0.0).inrush_s(0.0) == MOTOR_S
+
+
+@pytest.mark.parametrize(
+    ("lasted_s", "waits"),
+    [
+        ([8, 8], [True, True, False]),  # kettles have no inrush
+        ([8, 8, 8, 1], [True, True, False, False, True]),  # a motor
+        ([8, 1, 8, 1, 8], [True] * 6),
+        ([1, 1, 1], [True] * 4),
+    ],
+)
+def test_fuse_watch_waits_for_inrush_unless_overloads_have_lasted(
+    lasted_s: list[int], waits: list[bool]
+) -> None:
+    watch, now, found = FuseWatch(100.0, Fuse.GG, 0.0), 0.0, []
+    for seconds in [*lasted_s, 1]:
+        for second in range(seconds):
+            watch.on_reading(110.0, now + second)
+            if second == 0:
+                found.append(watch.is_inrush)
+        watch.on_reading(90.0, now + seconds)
+        now += 60.0
+    assert found == waits
