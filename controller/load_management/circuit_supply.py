@@ -124,7 +124,7 @@ class CircuitSupply:
         return found
 
     def joint(
-        self, site: SiteTree, base: SiteBase, room: Headroom, leads: FixedLeads
+        self, site: SiteTree, base: SiteBase, room: Headroom, leads: FixedLeads, now: float
     ) -> dict[str, JointConstraint]:
         """Return what bounds phases together, where something does."""
         sums = room.sums()
@@ -136,6 +136,7 @@ class CircuitSupply:
                 unbalance_a=c.unbalance_a,
                 base_a=base.leading[c.id],
                 low_a=base.low[c.id],
+                shown_a=self._model.metering.shown_base_a(c, now),
                 leads_a=leads.of_circuit(c.id),
                 dimmed=dimmed.get(c.id),
             )

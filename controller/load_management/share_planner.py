@@ -416,7 +416,7 @@ class SharePlanner:
         held: list[EvseRef] = []
         while True:
             yield from self._site.scan_costs
-            joint = self._supply.joint(self._site, base, room, self._leads)
+            joint = self._supply.joint(self._site, base, room, self._leads, now)
             admission = self._supply.admission(self._site, room, base, now)
             yield from self._allocator.steps(room.rooms(), joint, admission)
             given = self._allocator.allocations
@@ -482,7 +482,7 @@ class SharePlanner:
         switching = [each for ref, each in self._switching.items() if ref not in self._in_surplus_mode]
         if not switching:
             return
-        rooms, joint = room.rooms(), self._supply.joint(self._site, base, room, self._leads)
+        rooms, joint = room.rooms(), self._supply.joint(self._site, base, room, self._leads, now)
         admission = self._supply.admission(self._site, room, base, now)
         given = self._allocator.allocations | {
             ref: held for ref, held in self._others.items() if ref in self._never_pausing
@@ -505,7 +505,7 @@ class SharePlanner:
         left.book_all(self._shares)
         shared_a = self._shares.booked_a(self._site.circuits[0].id)[3] - self._unused_a(now)
         surplus_a = self._model.energy.surplus_a(self._model.metering.fed_in_a(now), now) - shared_a
-        rooms, joint = left.rooms(), self._supply.joint(self._site, base, left, self._leads_of_others())
+        rooms, joint = left.rooms(), self._supply.joint(self._site, base, left, self._leads_of_others(), now)
         controllers = list(self._in_surplus_mode.values())
         demands = [self._surplus_demand(each) for each in controllers]
 

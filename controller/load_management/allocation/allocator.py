@@ -260,9 +260,9 @@ class Allocator:
         """
         leads = PhaseLeads(joint)
         constraints = self._constraints
-        if constraints is None or not constraints.has_rows_for(joint, leads.rooms):
+        if constraints is None or not constraints.has_rows_for(joint, leads):
             constraints = self._constraints = Constraints(self._site)
-            constraints.make_rows(joint, leads.rooms)
+            constraints.make_rows(joint, leads)
             self._pending = dict.fromkeys([*self._claims, *self._pending])
             self._claims.clear()
             self._ref_of.clear()
@@ -272,7 +272,7 @@ class Allocator:
             self._apply_demand(ref, constraints)
             if number % 50 == 0:
                 yield 50 * COST_DEMAND
-        if constraints.set_rooms(capacity, joint, leads.rooms, admission):
+        if constraints.set_rooms(capacity, joint, leads, admission):
             self._moved = dict.fromkeys(self._ref_of)
         elif changed := constraints.changed_peaks:
             self._moved |= {
@@ -286,10 +286,10 @@ class Allocator:
             yield len(self._claims) * COST_LEAD
             if not leads.tighten(constraints.lead_loads()):
                 break
-            constraints.set_leads(leads.rooms)
+            constraints.set_leads(leads)
         else:
             leads.count_no_help()
-            constraints.set_leads(leads.rooms)
+            constraints.set_leads(leads)
             yield from self._rise(constraints)
         yield from self._set_shares(constraints)
         for number, claim in enumerate(list(self._moved), 1):

@@ -69,7 +69,8 @@ class JointConstraint(msgspec.Struct, frozen=True, kw_only=True):
     `sum_a`: room of the EVSEs below, all phases added up; `sum_why` states that it is used up (None: by
     power). `unbalance_a`: the most that a phase may carry more than another, with at most `base_a` besides
     the EVSEs on each and at least `low_a` (None: the same; feed-in is negative), and `leads_a` by EVSEs that
-    the room is not shared among. `dimmed`: what bounds those of them that are controllable.
+    the room is not shared among. An EVSE that charges keeps its minimum beside `shown_a`, the load by the
+    last reading (None: as others). `dimmed`: what bounds those of them that are controllable.
     """
 
     sum_a: float | None = None
@@ -77,6 +78,7 @@ class JointConstraint(msgspec.Struct, frozen=True, kw_only=True):
     unbalance_a: float | None = None
     base_a: PhaseAmps = ZERO
     low_a: PhaseAmps | None = None
+    shown_a: PhaseAmps | None = None
     leads_a: PairAmps = NO_LEADS
     dimmed: DimmedGroup | None = None
 
@@ -101,8 +103,8 @@ class AdmissionRooms(msgspec.Struct, frozen=True):
 class Constraints:
     """Rows of the site: the room of each, and which of them a demand loads.
 
-    `leads` gives, for the circuits where unbalance is limited, the room of each pair's lead in tenths. The
-    rows and the groups of demands stay while `has_rows_for` is True; `set_rooms` then sets what may change.
+    `leads` has the room of each pair's lead on the circuits where unbalance is limited. The rows and the
+    groups of demands stay while `has_rows_for` is True; `set_rooms` then sets what may change.
     """
 
     def __init__(self, site: SiteTree) -> None:
@@ -140,7 +142,7 @@ class Constraints:
         """Rows that have not room for everybody's minimum."""
         self._joint_rows: object = None
 
-    def make_rows(self, joint: Mapping[str, JointConstraint], leads: Mapping[str, Sequence[int]]) -> None:
+    def make_rows(self, joint: Mapping[str, JointConstraint], leads: PhaseLeads) -> None:
         """Make the rows that these bounds need; none has room before `set_rooms`."""
         self._joint_rows = _joint_rows(joint, leads)
         for circuit, bound in joint.items():
@@ -149,7 +151,7 @@ class Constraints:
             if bound.sum_a is not None:
                 self._sum_of[circuit] = self._row(UNNAMED)
         leads_from = len(self._statements)
-        for circuit in leads:
+        for circuit in leads.rooms:
             self._leads_of[circuit] = len(self._statements)
             for high, low in PAIRS:
                 self._row(
@@ -164,7 +166,7 @@ class Constraints:
             for phase in range(3):
                 self._row(Statement(code=StatementCode.PHASE_FULL, circuit=each.id, phase=phase + 1))
 
-    def has_rows_for(self, joint: Mapping[str, JointConstraint], leads: Mapping[str, Sequence[int]]) -> bool:
+    def has_rows_for(self, joint: Mapping[str, JointConstraint], leads: PhaseLeads) -> bool:
         """Return True if these bounds have the rows that there are."""
         return self._joint_rows == _joint_rows(joint, leads)
 
@@ -172,7 +174,7 @@ class Constraints:
         self,
         capacity: Mapping[str, PhaseAmps],
         joint: Mapping[str, JointConstraint],
-        leads: Mapping[str, Sequence[int]],
+        leads: PhaseLeads,
         admission: AdmissionRooms | None,
     ) -> bool:
         """Set the room of every row; return True if a row has another statement than before."""
@@ -224,13 +226,12 @@ class Constraints:
                 given = before[circuit] = amps, phases_down(amps)
             room[first : first + 3] = given[1]
 
-    def set_leads(self, leads: Mapping[str, Sequence[int]]) -> None:
+    def set_leads(self, leads: PhaseLeads) -> None:
         """Set the rooms of the leads."""
-        for circuit, rooms in leads.items():
-            first = self._leads_of[circuit]
-            for room in (self.room, self.keep_room):
-                room[first : first + len(PAIRS)] = rooms
-            self.start_room[first : first + len(PAIRS)] = [room - LEAD_LEFT for room in rooms]
+        for circuit, rooms in leads.rooms.items():
+            place = slice(self._leads_of[circuit], self._leads_of[circuit] + len(PAIRS))
+            self.room[place], self.keep_room[place] = rooms, leads.keep_rooms[circuit]
+            self.start_room[place] = [room - LEAD_LEFT for room in rooms]
 
     def pools_in_order(self) -> list[Pool]:
         """Return the pools of all priorities, the most important first."""
@@ -401,11 +402,11 @@ class Constraints:
 
 
 def _joint_rows(
-    joint: Mapping[str, JointConstraint], leads: Mapping[str, Sequence[int]]
+    joint: Mapping[str, JointConstraint], leads: PhaseLeads
 ) -> tuple[tuple[tuple[str, bool, bool], ...], tuple[str, ...]]:
     """Return which rows these bounds need, beside those of the circuits' phases."""
     bounds = tuple((circuit, b.dimmed is not None, b.sum_a is not None) for circuit, b in joint.items())
-    return bounds, tuple(leads)
+    return bounds, tuple(leads.rooms)
 
 
 @cache
@@ -441,34 +442,39 @@ ROUNDS = 4
 
 
 class PhaseLeads:
-    """Bound of each lead on the circuits where unbalance is limited: `rooms`, in tenths."""
+    """Bound of each lead on the circuits where unbalance is limited, in tenths.
+
+    `rooms`: for shares. `keep_rooms`: for the minima of EVSEs that charge. Room for shares is found with the
+    highest load on one phase and the lowest on the other: what the building swings by stops no car as long as
+    the meter does not show too great a lead.
+    """
 
     def __init__(self, joint: Mapping[str, JointConstraint]) -> None:
+        limited = {circuit: bound for circuit, bound in joint.items() if bound.unbalance_a is not None}
         self._allowed = {
-            circuit: [self._allowed_tenths(bound, pair) for pair in range(len(PAIRS))]
-            for circuit, bound in joint.items()
-            if bound.unbalance_a is not None
+            circuit: [_allowed_tenths(bound, pair, is_kept=False) for pair in range(len(PAIRS))]
+            for circuit, bound in limited.items()
         }
-        self.rooms = {circuit: [NO_BOUND] * len(PAIRS) for circuit in self._allowed}
-
-    @staticmethod
-    def _allowed_tenths(bound: JointConstraint, pair: int) -> int:
-        """Return the lead that base load and other EVSEs leave: its highest here, its lowest there."""
-        high, low = PAIRS[pair]
-        low_a = bound.base_a if bound.low_a is None else bound.low_a
-        base_a = bound.base_a[high] - min(low_a[low], bound.base_a[low])
-        return tenths_down((bound.unbalance_a or 0.0) - base_a - bound.leads_a[pair])
+        self._kept = {
+            circuit: [_allowed_tenths(bound, pair, is_kept=True) for pair in range(len(PAIRS))]
+            for circuit, bound in limited.items()
+        }
+        self.rooms = {circuit: [NO_BOUND] * len(PAIRS) for circuit in limited}
+        self.keep_rooms = {circuit: [NO_BOUND] * len(PAIRS) for circuit in limited}
 
     def tighten(self, loads: LeadLoads) -> bool:
         """Lower the bounds for what was shared; return True if a lead is too great."""
         too_great = False
         for circuit, (taken, helps) in loads.items():
-            rooms = self.rooms[circuit]
+            rooms, keep_rooms = self.rooms[circuit], self.keep_rooms[circuit]
             for pair, allowed in enumerate(self._allowed[circuit]):
-                room = max(0, allowed + helps[OPPOSITE[pair]])
-                if taken[pair] > room:
+                help_ = helps[OPPOSITE[pair]]
+                room = max(0, allowed + help_)
+                keep_room = max(room, self._kept[circuit][pair] + help_)
+                if taken[pair] > room and (rooms[pair] > room or keep_rooms[pair] > keep_room):
                     too_great = True
                     rooms[pair] = min(rooms[pair], room)
+                    keep_rooms[pair] = min(keep_rooms[pair], keep_room)
         return too_great
 
     def count_no_help(self) -> None:
@@ -476,3 +482,20 @@ class PhaseLeads:
         self.rooms = {
             circuit: [max(0, allowed) for allowed in pairs] for circuit, pairs in self._allowed.items()
         }
+        self.keep_rooms = {
+            circuit: [max(0, *each) for each in zip(self._allowed[circuit], kept, strict=True)]
+            for circuit, kept in self._kept.items()
+        }
+
+
+def _allowed_tenths(bound: JointConstraint, pair: int, *, is_kept: bool) -> int:
+    """Return the lead that base load and other EVSEs leave: its highest here, its lowest there.
+
+    `is_kept`: to the minima of EVSEs that charge, beside the load that is shown.
+    """
+    high, low = PAIRS[pair]
+    low_a = bound.base_a if bound.low_a is None else bound.low_a
+    base_a = bound.base_a[high] - min(low_a[low], bound.base_a[low])
+    if is_kept and bound.shown_a is not None:
+        base_a = min(base_a, bound.shown_a[high] - bound.shown_a[low])
+    return tenths_down((bound.unbalance_a or 0.0) - base_a - bound.leads_a[pair])

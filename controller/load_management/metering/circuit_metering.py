@@ -557,6 +557,13 @@ class CircuitMetering:
             first, second, third = map(sub, metered.load.likely_a, below_a)
             metered.load.own_load.add((first, second, third), now)
 
+    def shown_base_a(self, circuit: CircuitNode, now: float) -> PhaseAmps | None:
+        """Return what the meter of a circuit shows of its base load (A per phase); None if it is not good."""
+        metered = self._metered.get(circuit.id)
+        if metered is None or not metered.is_good(now) or metered.doubted:
+            return None
+        return metered.load.likely_a
+
     def start_peak(self, circuit: CircuitNode, phase: int, now: float) -> tuple[float, float] | None:
         """Return the time and the base load (A) of the peak in which no car starts.
 

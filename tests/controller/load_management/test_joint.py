@@ -265,6 +265,43 @@ def test_unbalance_is_kept_where_another_car_starts_at_once() -> None:
     assert sum(_gap(amps) > 10.1 for amps in site.flowed[-120:]) <= 10
 
 
+@pytest.mark.parametrize(("shown_l1_a", "got_a"), [(15.0, 6.0), (25.0, 0.0)])
+@pytest.mark.parametrize("is_served", [False, True])
+def test_unbalance_keeps_minimum_beside_load_that_is_shown(
+    shown_l1_a: float, got_a: float, is_served: bool
+) -> None:
+    # L1 may have 20 A and L2 10 A of the building: nobody starts, but who charges goes on beside 15 A.
+    site, capacity = depot(grid=60.0)
+    joint = JointConstraint(
+        unbalance_a=12.0,
+        base_a=(20.0, 15.0, 15.0),
+        low_a=(10.0, 10.0, 10.0),
+        shown_a=(shown_l1_a, 15.0, 15.0),
+    )
+    asked = msgspec.structs.replace(demand("grid1", phases=L1), is_served=is_served)
+    assert shares_of(allocate(site, [asked], capacity, {"grid": joint})) == {
+        "grid1": got_a if is_served else 0.0
+    }
+
+
+def test_unbalance_of_phases_that_swing_together_stops_no_car() -> None:
+    # L1 and L2 rise and fall by 10 A together: neither leads the other.
+    def building(now: float) -> tuple[float, float, float]:
+        swing_a = 15.0 if now < 900 else 10.0 + 10.0 * (now // 10 % 2)
+        return (swing_a, swing_a, 20.0)
+
+    stations = [make_station("A", phases=(0,)), make_station("B", phases=(1,))]
+    for station, phase in zip(stations, (0, 1), strict=True):
+        station.evse = msgspec.structs.replace(station.evse, phases=(phase,), fallback_a=0.0)
+        station.car = CarModel(32.0, (0,))
+    site = SiteHarness((make_grid(100.0, unbalance_a=8.0),), stations, building)
+    site.connect()
+    site.wait(1800)
+    assert not any(_stops(station) for station in stations)
+    assert min(station.draw_a for station in stations) >= 6.0
+    assert sum(_gap(amps) > 8.1 for amps in site.flowed[-800:]) <= 10
+
+
 @pytest.mark.parametrize("jump_a", [0.8, 1.5, 3.0])
 def test_unbalance_that_grows_by_little_is_cut_at_once(jump_a: float) -> None:
     # Each of three cars comes down by less than is worth a write elsewhere.
