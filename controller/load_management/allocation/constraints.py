@@ -471,6 +471,7 @@ class PhaseLeads:
                 help_ = helps[OPPOSITE[pair]]
                 room = max(0, allowed + help_)
                 keep_room = max(room, self._kept[circuit][pair] + help_)
+                # Minima that are kept may take more than the room for shares: no bound lowers them.
                 if taken[pair] > room and (rooms[pair] > room or keep_rooms[pair] > keep_room):
                     too_great = True
                     rooms[pair] = min(rooms[pair], room)

@@ -244,9 +244,15 @@ class LimitDelivery:
         self._has_changed()
         self.has_fallback = memory.has_fallback and memory.fallback_a <= self._evse.fallback_a + NOISE_A
         self._trail = self._restored = (memory.held_a, memory.until)
-        if (ends_at := memory.lease_until) > 0:
-            limit_w = self._watts(memory.lease_a, self._phases)
-            self._lease = _Lease(memory.lease_a, limit_w, ends_at, ends_at, 0.0, ends_at)
+        if (ends_at := memory.lease_until) > 0:  # its begin counts no more: it is not renewed over this link
+            self._lease = _Lease(
+                limit_a=memory.lease_a,
+                limit_w=self._watts(memory.lease_a, self._phases),
+                sent_at=ends_at,
+                answered_at=ends_at,
+                duration_s=0.0,
+                ends_at=ends_at,
+            )
         self._written = deque(memory.written, maxlen=max(self._written.maxlen or 0, len(memory.written)))
 
     # Events
