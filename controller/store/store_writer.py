@@ -4,7 +4,8 @@
     write("b") --+--queue-----+               +---+                     +---> each writer gets its outcome
     write("c") --+            while it runs, b, c and d gather
 
-There is no timer: a lone batch waits for no other, and under load the disk's own pace makes the groups.
+There is no timer: a lone batch waits for no other, and under load the disk's own pace makes the groups. A
+group that fails is committed batch by batch.
 """
 
 from __future__ import annotations
@@ -98,16 +99,23 @@ class StoreWriter:
         return group
 
     async def _commit_group(self, group: list[_Batch]) -> None:
-        """Commit a group as a whole; a cancellation waits for the outcome."""
-        records = [record for batch in group for record in batch.records]
-        failure: StoreError | None = None
+        """Commit a group as a whole; a cancellation waits for the outcome.
+
+        If that fails, each batch is committed by itself: one may be kept in memory where another cannot.
+        """
         with trio.CancelScope(shield=True):
-            try:
-                await trio.to_thread.run_sync(self._commit, records)
-            except StoreError as error:
-                failure = error
-        for batch in group:
-            batch.finish(failure)
+            failure = await self._try_commit([record for batch in group for record in batch.records])
+            for batch in group:
+                is_retried = failure is not None and len(group) > 1
+                batch.finish(await self._try_commit(batch.records) if is_retried else failure)
+
+    async def _try_commit(self, records: Sequence[Record]) -> StoreError | None:
+        """Commit records in a thread; return why they could not be."""
+        try:
+            await trio.to_thread.run_sync(self._commit, records)
+        except StoreError as error:
+            return error
+        return None
 
     def _fail_queued(self) -> None:
         while True:

@@ -99,12 +99,38 @@ async def test_failed_commit_fails_each_write_in_it_and_no_later_one() -> None:
             for number in (1, 2):
                 writers.start_soon(write, number)
             await trio.testing.wait_all_tasks_blocked()
-            disk.let_end(2)
+            disk.let_end(4)  # the first, both together, and each of these by itself
         assert sorted(outcomes) == [(number, "state.sqlite: disk is full") for number in range(3)]
         disk.failing = None
         disk.let_end()
         await writer.write(records(3))
     assert disk.commits[-1] == records(3)
+
+
+async def test_failed_group_fails_no_write_that_succeeds_by_itself() -> None:
+    """The store keeps some records in memory while it cannot be written, but no group with others in it."""
+    failed, begun, may_end = [], threading.Event(), threading.Event()
+
+    def commit(batch: Sequence[Record]) -> None:
+        begun.set()
+        assert may_end.wait(HANG_S)
+        if any(each in batch for each in records(2)):
+            raise StoreError("state.sqlite: disk is full")
+
+    async def write(number: int) -> None:
+        try:
+            await writer.write(records(number))
+        except StoreError:
+            failed.append(number)
+
+    async with running(commit) as writer, trio.open_nursery() as writers:
+        writers.start_soon(write, 0)
+        assert await trio.to_thread.run_sync(begun.wait, HANG_S)
+        for number in (1, 2, 3):
+            writers.start_soon(write, number)
+        await trio.testing.wait_all_tasks_blocked()
+        may_end.set()
+    assert failed == [2]
 
 
 async def test_group_of_commits_is_bounded() -> None:
