@@ -181,7 +181,7 @@ _REMEDIES = {
     Reason.CLOCK: "check NTP",
     Reason.NO_MEMORY: "make room on the disk of the store",
 }
-"""What the site can do about refusals, by reason; the others are the sender's concern."""
+"""Remedies at the site by the reason of a refusal; without one, the sender has to act."""
 
 
 def _verification(settings: DimmingSettings, signatures: ProofVerifier) -> Verification:

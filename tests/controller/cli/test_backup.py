@@ -163,14 +163,18 @@ def test_without_passphrase_names_what_it_leaves_out(
     assert not (new.parent / "state" / KEY_FILE).exists()
 
 
+def store_boot(site: Path, station: str) -> None:
+    store = StateStore(site.parent / "state")
+    store.persist_now([BootStored(station, "ACME", "Two", "2")])
+    store.close()
+
+
 def test_backup_restore_over_site_needs_replace_and_keeps_evidence(
     site: Path, passphrase: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "site.zip"
     assert back_up(site, out, "--passphrase-file", passphrase) == 0
-    store = StateStore(site.parent / "state")
-    store.persist_now([BootStored("CS02", "ACME", "Two", "2")])
-    store.close()
+    store_boot(site, "CS02")
     assert restore(out, site, "--passphrase-file", passphrase) == 1
     assert len(state_of(site.parent)[0]) == 2
     assert restore(out, site, "--passphrase-file", passphrase, "--replace") == 0
@@ -190,9 +194,7 @@ def test_backup_restore_on_full_disk_changes_nothing(
 ) -> None:
     out = tmp_path / "site.zip"
     assert back_up(site, out, "--passphrase-file", passphrase) == 0
-    store = StateStore(site.parent / "state")
-    store.persist_now([BootStored("CS02", "ACME", "Two", "2")])
-    store.close()
+    store_boot(site, "CS02")
     before = {
         path: path.read_bytes()
         for path in site.parent.rglob("*")
