@@ -14,7 +14,7 @@ from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.metering.circuit_metering import BaseByCircuit, SiteBase
 from controller.load_management.metering.unproven_phases import StartingCars
 from controller.load_management.site_model import SiteModel
-from controller.load_management.site_tree import ZERO, CircuitNode, PhaseAmps, SiteTree, lower_of
+from controller.load_management.site_tree import ZERO, CircuitNode, PhaseAmps, SiteTree, lower_of, subtract
 from controller.model.statements import Statement, StatementCode
 
 NOISE_A = 0.03
@@ -326,8 +326,3 @@ def _without_noise(load_a: PhaseAmps) -> PhaseAmps:
         if amps - tenths_a <= NOISE_A:
             found[phase] = tenths_a
     return (found[0], found[1], found[2])
-
-
-def subtract(one: PhaseAmps, other: PhaseAmps) -> PhaseAmps:
-    """Return the difference of two currents on each phase."""
-    return (one[0] - other[0], one[1] - other[1], one[2] - other[2])

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from msgspec import structs
 
-from controller.load_management.circuit_supply import CircuitSupply, subtract
+from controller.load_management.circuit_supply import CircuitSupply
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.metering.circuit_metering import SiteBase
 from controller.load_management.site_model import SiteModel
-from controller.load_management.site_tree import CircuitNode, PhaseAmps
+from controller.load_management.site_tree import CircuitNode, PhaseAmps, subtract
 from controller.load_management.site_view import CircuitView, EvseDraws, EvseView, SiteView, SiteViewParts
 from controller.model.observations import EvseRef
 from controller.model.parts import cut_in_parts, finish_parts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 import msgspec
@@ -29,6 +29,19 @@ MANY_CIRCUITS = 20
 """Circuits of a large site: on a smaller one all of them together take less than a fraction of a ms."""
 COST_CIRCUIT = 10
 """Work of one circuit where a step of a pass goes over all of them (about us of a small computer)."""
+
+
+def subtract(one: PhaseAmps, other: PhaseAmps) -> PhaseAmps:
+    """Return the difference of two currents on each phase."""
+    return (one[0] - other[0], one[1] - other[1], one[2] - other[2])
+
+
+def add_up(currents: Iterable[PhaseAmps]) -> PhaseAmps:
+    """Return the sum of several currents on each phase."""
+    first = second = third = 0.0
+    for a, b, c in currents:
+        first, second, third = first + a, second + b, third + c
+    return (first, second, third)
 
 
 def lower_of(limit_a: PhaseAmps, most_a: float | None) -> PhaseAmps:

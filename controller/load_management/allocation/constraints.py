@@ -451,14 +451,8 @@ class PhaseLeads:
 
     def __init__(self, joint: Mapping[str, JointConstraint]) -> None:
         limited = {circuit: bound for circuit, bound in joint.items() if bound.unbalance_a is not None}
-        self._allowed = {
-            circuit: [_allowed_tenths(bound, pair, is_kept=False) for pair in range(len(PAIRS))]
-            for circuit, bound in limited.items()
-        }
-        self._kept = {
-            circuit: [_allowed_tenths(bound, pair, is_kept=True) for pair in range(len(PAIRS))]
-            for circuit, bound in limited.items()
-        }
+        self._allowed = {circuit: _find_allowed(bound) for circuit, bound in limited.items()}
+        self._kept = {circuit: _find_allowed(bound, is_kept=True) for circuit, bound in limited.items()}
         self.rooms = {circuit: [NO_BOUND] * len(PAIRS) for circuit in limited}
         self.keep_rooms = {circuit: [NO_BOUND] * len(PAIRS) for circuit in limited}
 
@@ -489,14 +483,17 @@ class PhaseLeads:
         }
 
 
-def _allowed_tenths(bound: JointConstraint, pair: int, *, is_kept: bool) -> int:
-    """Return the lead that base load and other EVSEs leave: its highest here, its lowest there.
+def _find_allowed(bound: JointConstraint, *, is_kept: bool = False) -> list[int]:
+    """Return the lead of each pair (tenths) that base load and other EVSEs leave.
 
-    `is_kept`: to the minima of EVSEs that charge, beside the load that is shown.
+    The base load counts as its highest here and its lowest there. `is_kept`: to minima that are kept, beside
+    the load that is shown, where that leaves more.
     """
-    high, low = PAIRS[pair]
     low_a = bound.base_a if bound.low_a is None else bound.low_a
-    base_a = bound.base_a[high] - min(low_a[low], bound.base_a[low])
-    if is_kept and bound.shown_a is not None:
-        base_a = min(base_a, bound.shown_a[high] - bound.shown_a[low])
-    return tenths_down((bound.unbalance_a or 0.0) - base_a - bound.leads_a[pair])
+    allowed = []
+    for (high, low), others_a in zip(PAIRS, bound.leads_a, strict=True):
+        base_a = bound.base_a[high] - min(low_a[low], bound.base_a[low])
+        if is_kept and bound.shown_a is not None:
+            base_a = min(base_a, bound.shown_a[high] - bound.shown_a[low])
+        allowed.append(tenths_down((bound.unbalance_a or 0.0) - base_a - others_a))
+    return allowed

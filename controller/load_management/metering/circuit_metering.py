@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
-from operator import sub
 
 import msgspec
 
@@ -35,6 +34,8 @@ from controller.load_management.site_tree import (
     PhaseAmps,
     PhaseFlags,
     SiteTree,
+    add_up,
+    subtract,
 )
 from controller.model.journal import Record
 from controller.model.observations import EvseRef
@@ -64,11 +65,6 @@ COST_ESTIMATE = 50
 """Work (about us of a small computer) to estimate the base load of one circuit."""
 LOWERED_S = 5.0
 """Time above a lower limit than the circuit's own after which cars are stopped (s): motors start in less."""
-COMPUTED_ONCE = (
-    *("_generation", "_declared", "_without_meters", "_metered_below", "_nearest_below", "_meters_up"),
-    "covers",
-)
-"""What of the circuits is computed once for each site."""
 SUMS = 18
 """Numbers of an `OfferCredit`."""
 
@@ -155,8 +151,9 @@ class CircuitMetering:
         """
         before, former = self._site, self._metered
         self._site, self._settings = site, settings
-        for name in COMPUTED_ONCE:
-            vars(self).pop(name, None)
+        for name, member in vars(CircuitMetering).items():
+            if isinstance(member, cached_property):  # computed once for each site
+                vars(self).pop(name, None)
         self._metered = {}
         unknown = set()
         for circuit in site.circuits:
@@ -222,11 +219,7 @@ class CircuitMetering:
         if not circuit.base_load_a:
             return None
         base_a = self._metered[circuit.id].base(now, self._declared[circuit.id]).start
-        margin_a = self.margin_a(circuit)
-        first, second, third = (
-            limit - margin_a - amps for limit, amps in zip(circuit.limit_a, base_a, strict=True)
-        )
-        return first, second, third
+        return subtract(subtract(circuit.limit_a, (self.margin_a(circuit),) * 3), base_a)
 
     def carried_a(self, circuit: CircuitNode) -> float:
         """Return the part of the margin that a surge may use before anybody is cut (A per phase)."""
@@ -544,7 +537,7 @@ class CircuitMetering:
         below = self._nearest_below.get(metered.circuit.id)
         if not below or (metered.is_good(now) and not metered.doubted):
             return ZERO
-        return _add_up(assumed[each] for each in below)
+        return add_up(assumed[each] for each in below)
 
     def _note_own_load(self, metered: MeteredCircuit, now: float) -> None:
         """Note what a circuit carries beside those below it, while all their meters are good."""
@@ -553,26 +546,26 @@ class CircuitMetering:
             return
         below = [self._metered[each] for each in names]
         if all(each.is_good(now) and not each.circuit.measures_building for each in (metered, *below)):
-            below_a = _add_up(each.load.likely_a for each in below)
-            first, second, third = map(sub, metered.load.likely_a, below_a)
-            metered.load.own_load.add((first, second, third), now)
+            below_a = add_up(each.load.likely_a for each in below)
+            metered.load.own_load.add(subtract(metered.load.likely_a, below_a), now)
 
     def shown_base_a(self, circuit: CircuitNode, now: float) -> PhaseAmps | None:
         """Return what the meter of a circuit shows of its base load (A per phase); None if it is not good."""
-        metered = self._metered.get(circuit.id)
-        if metered is None or not metered.is_good(now) or metered.doubted:
-            return None
-        return metered.load.likely_a
+        found = self._find_trusted(circuit, now)
+        return None if found is None else found.load.likely_a
 
     def start_peak(self, circuit: CircuitNode, phase: int, now: float) -> tuple[float, float] | None:
         """Return the time and the base load (A) of the peak in which no car starts.
 
         None without a meter of its own, and where no car starts for another reason.
         """
+        found = self._find_trusted(circuit, now)
+        return None if found is None else found.start_peak(phase, now)
+
+    def _find_trusted(self, circuit: CircuitNode, now: float) -> MeteredCircuit | None:
+        """Return what the meter of a circuit shows; None without one, and while it is not good or doubted."""
         found = self._metered.get(circuit.id)
-        if found is None or found.doubted or not found.is_good(now):
-            return None
-        return found.start_peak(phase, now)
+        return None if found is None or found.doubted or not found.is_good(now) else found
 
     @cached_property
     def _meters_up(self) -> dict[str, tuple[str, ...]]:
@@ -628,14 +621,6 @@ class CircuitMetering:
             if circuit.parent is not None and own is not None:
                 found[circuit.parent] = (found[circuit.parent] or 0.0) + own
         return found
-
-
-def _add_up(loads: Iterable[PhaseAmps]) -> PhaseAmps:
-    """Return the sum of several loads (A per phase)."""
-    first = second = third = 0.0
-    for a, b, c in loads:
-        first, second, third = first + a, second + b, third + c
-    return first, second, third
 
 
 def _is_measured_anew(before: CircuitNode, after: CircuitNode) -> bool:

@@ -21,12 +21,7 @@ from collections.abc import Sequence
 import msgspec
 
 from controller.load_management.evse.consumption import OfferCredit
-from controller.load_management.metering.base_load import (
-    FEED_IN_SHARED,
-    NOISE_A,
-    BaseLoad,
-    LoadEstimates,
-)
+from controller.load_management.metering.base_load import FEED_IN_SHARED, NOISE_A, BaseLoad, LoadEstimates
 from controller.load_management.metering.margin_learning import MarginLearning, MarginStored
 from controller.load_management.metering.meter_window import MeterWindow
 from controller.load_management.metering.phase_steps import PhaseSteps, StepVote
@@ -46,7 +41,7 @@ from controller.load_management.metering.unproven_phases import (
     UnseenPhases,
     highest_of,
 )
-from controller.load_management.site_tree import LEAST_CAR_A, NOWHERE, ZERO, CircuitNode, PhaseAmps
+from controller.load_management.site_tree import LEAST_CAR_A, NOWHERE, ZERO, CircuitNode, PhaseAmps, add_up
 from controller.model.statements import Statement, StatementCode, detailed
 from drivers.coded_text import coded
 from drivers.errors import Cause
@@ -534,8 +529,7 @@ class MeteredCircuit:
         known = [load.worst() for load in self._loads]
         if is_good or is_bridged:
             known += [load.assumed(now) for load in self._loads]
-        own_a = self.load.own_load.highest()
-        known.append((own_a[0] + below_a[0], own_a[1] + below_a[1], own_a[2] + below_a[2]))
+        known.append(add_up((self.load.own_load.highest(), below_a)))
         worst = highest_of([(declared_a,) * 3, *known])
         if is_good and self._sign.doubted and not (lacks_base or self._still.doubted or self.unseen.doubted):
             shown = self._estimates(now)  # as of phases that are not proven yet: no car could end the doubt
