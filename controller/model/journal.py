@@ -25,6 +25,19 @@ class Persist(msgspec.Struct, frozen=True):
     records: tuple[Record, ...]
 
 
+class StoreState:
+    """State of the store that commits records; one object, changed by the store and read by the cores.
+
+    `is_writable`: the last commit succeeded. A core that would do now what has to be durable afterwards waits
+    while it is False.
+    """
+
+    __slots__ = ("is_writable",)
+
+    def __init__(self) -> None:
+        self.is_writable = True
+
+
 class BootStored(Record, frozen=True):
     """Texts of a station's last BootNotification; vendor, model and firmware select its quirk."""
 

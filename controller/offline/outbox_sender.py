@@ -17,6 +17,9 @@ anything else is dropped. A backend that has accepted no transaction message sin
 itself at fault, a hung database for example: then a transaction message is tried further, for a day. What
 belongs to a start that was set aside is not sent: in OCPP 1.6 the backend could take its id for that of
 another transaction.
+
+While the store cannot be written, no transaction message goes out: its removal would be in memory alone, and
+after a crash it would be sent again. What is out when a commit fails first, and the next one, are not held.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 import msgspec
 
 from controller.model.deadlines import earliest
-from controller.model.journal import Record
+from controller.model.journal import Record, StoreState
 from controller.model.peer_text import peer_word
 from controller.ocpp.frames import Version
 from controller.ocpp.payloads import read_payload
@@ -52,6 +55,9 @@ LONGEST_TRIES_S = 86_400.0
 
 LATE_ANSWER_S = 3.0
 """Time on a new link for the answers to what was out when the last one ended."""
+
+STORE_RETRY_S = 2.0
+"""Interval at which entries look for a store that can be written again."""
 
 NO_ANSWER = "no answer"
 """The reason of a failed try that has no error code."""
@@ -110,7 +116,12 @@ class OutboxSender:
         version: Version,
         backend: str = "",
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+        *,
+        store: StoreState | None = None,
     ) -> None:
+        self._store = store or StoreState()
+        self._store_due_at: float | None = None
+        """Time of the next try, while an entry waits for the store."""
         self._version = version
         self._outbox = outbox
         self._snapshot = snapshot
@@ -134,13 +145,17 @@ class OutboxSender:
         due = (each.due_at for number, each in self._failed.items() if self._outbox.get_entry(number))
         late = (self._outbox.late_answers_until.get(number) for number in self._awaited)
         return earliest(
-            self._boot_due_at, max((each for each in late if each is not None), default=None), *due
+            self._boot_due_at,
+            self._store_due_at,
+            max((each for each in late if each is not None), default=None),
+            *due,
         )
 
     @property
     def is_idle(self) -> bool:
-        """Return whether nothing waits for its time, or for an answer that comes late."""
-        return self._boot_due_at is None and not self._failed and not self._awaited
+        """Return whether nothing waits for its time, for the store, or for an answer that comes late."""
+        waits = self._boot_due_at is not None or self._store_due_at is not None
+        return not (waits or self._failed or self._awaited)
 
     @property
     def is_done(self) -> bool:
@@ -178,11 +193,12 @@ class OutboxSender:
         while (entry := self._find_due(now, passing)) is not None:
             if not self._drop_refused(entry):
                 return self._prepare_entry(entry)
+        self._store_due_at = now + STORE_RETRY_S if self._waits_for_store() else None
         return None
 
     def has_due(self, now: float, passing: Collection[int] = ()) -> bool:
-        """Return whether something is to be sent now, or once the backend accepts the boot."""
-        if self._snapshot_calls or self._waits_for_answers(now):
+        """Return whether something is to be sent now, or once the boot is accepted, or the store written."""
+        if self._snapshot_calls or self._waits_for_answers(now) or self._waits_for_store():
             return True
         return self._find_due(now, passing) is not None
 
@@ -197,18 +213,26 @@ class OutboxSender:
         }
         return bool(self._awaited)
 
+    def _waits_for_store(self) -> bool:
+        return any(map(self._is_held, self._entries()))
+
+    def _is_held(self, entry: OutboxEntry) -> bool:
+        """Return whether an entry must not be sent before its removal can be stored."""
+        return entry.kind is RecordKind.TRANSACTION and not self._store.is_writable
+
     def _find_due(self, now: float, passing: Collection[int]) -> OutboxEntry | None:
         """Return the first entry that may be sent.
 
-        An entry that waits for its next try is passed over. If it is a start, so is all of its transaction.
+        An entry that waits for its next try, or for the store, is passed over. If it is a start, so is all of
+        its transaction.
         """
         blocked: set[int | str] = set()
         for place, entry in enumerate(self._entries()):
             if place >= MOST_PASSED_OVER:
                 break
             failed = self._failed.get(entry.number)
-            waits = entry.number in passing or (failed is not None and now < failed.due_at)
-            if waits:
+            is_early = failed is not None and now < failed.due_at
+            if is_early or entry.number in passing or self._is_held(entry):
                 blocked |= _opened_by(entry)
             elif not blocked or named_transaction(entry.version, entry.action, entry.payload) not in blocked:
                 return entry

@@ -1,6 +1,6 @@
 """Durable parts of one station's relay, for all its backends: they outlive its links, restored from records.
 
-memory = StationMemory("CS01", ["csms", "observer"], key, records)
+memory = StationMemory("CS01", ["csms", "observer"], key, records, store.state)
 handler = make_offline_handler(memory, Version.V16, OfflineRules(), utc_of)
 sender = memory.make_sender("observer", Version.V16)
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from controller.model.journal import Record
+from controller.model.journal import Record, StoreState
 from controller.ocpp.frames import Version
 from controller.offline.authorization_cache import AuthorizationCache
 from controller.offline.journal_records import (
@@ -61,9 +61,20 @@ class OwnerMemory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StationMemory:
-    """Durable parts of one station's relay, restored from its records; `key` hashes its idTokens."""
+    """Durable parts of one station's relay, restored from its records.
 
-    def __init__(self, station: str, backends: Sequence[str], key: bytes, records: Sequence[Record]) -> None:
+    `key` hashes its idTokens; `store` is the state of the store in which its changes are kept.
+    """
+
+    def __init__(
+        self,
+        station: str,
+        backends: Sequence[str],
+        key: bytes,
+        records: Sequence[Record],
+        store: StoreState,
+    ) -> None:
+        self._store = store
         self.snapshot = StationSnapshot(station)
         self.waiting = {
             backend: BackendMemory(Outbox(station, backend), TransactionIdMap(station, backend))
@@ -103,7 +114,7 @@ class StationMemory:
     def make_sender(self, backend: str, version: Version) -> OutboxSender:
         """Return the sender of what waits for a backend, for a link of the station that begins now."""
         waiting = self.waiting[backend]
-        return OutboxSender(waiting.outbox, self.snapshot, waiting.ids, version, backend)
+        return OutboxSender(waiting.outbox, self.snapshot, waiting.ids, version, backend, store=self._store)
 
     def take_owner(self) -> tuple[OwnerMemory, bool]:
         """Return the parts towards the owner, and True if no link was made for it yet."""

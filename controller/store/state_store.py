@@ -24,7 +24,7 @@ from typing import TypeVar
 import msgspec
 import trio
 
-from controller.model.journal import Record
+from controller.model.journal import Record, StoreState
 from controller.store.disk_space import DiskSpace, read_disk_space
 from controller.store.legacy_files import LegacyFiles
 from controller.store.record_rules import can_be_kept, changes_of, kind_of_type, read_entry
@@ -88,6 +88,7 @@ class StateStore:
         utc: Callable[[], float] = time.time,
         read_space: Callable[[Path], DiskSpace | None] = read_disk_space,
     ) -> None:
+        self.state = StoreState()
         self._directory = directory
         self._read_space = read_space
         self._space: DiskSpace | None = None
@@ -265,7 +266,7 @@ class StateStore:
             log.warning(
                 "store written again path=%s after=%.0fs", self._path, self._utc() - self._failing_since
             )
-        self._error, self._failing_since = "", None
+        self._error, self._failing_since, self.state.is_writable = "", None, True
 
     def _keep(self, changes: Sequence[Change]) -> None:
         """Keep the last change of each entry; a Put and a Delete of one entry replace each other."""
@@ -284,8 +285,10 @@ class StateStore:
     def _note_failure(self, error: StoreError) -> None:
         if self._failing_since is None:
             self._failing_since = self._utc()
-            log.error("store cannot be written, state is kept in memory reason=%s", error)
-        self._error = text_of(error)
+            log.error(
+                "store cannot be written, state is kept in memory, queued transactions wait reason=%s", error
+            )
+        self._error, self.state.is_writable = text_of(error), False
 
     # -- opening ------------------------------------------------------------------------------------
 

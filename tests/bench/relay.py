@@ -24,6 +24,7 @@ import msgspec
 
 from controller.chargers.quirks import LimitScope
 from controller.model.effects import BackendUp, FromBackend
+from controller.model.journal import StoreState
 from controller.ocpp.frames import Version
 from controller.ocpp.station_state import StationStateTracker
 from controller.offline.offline_handler import make_offline_handler
@@ -137,7 +138,7 @@ def _state_machine(size: int, *, changing: bool = False, autonomous: bool = Fals
     """
     owner = OwnerSide("cpo")
     if autonomous:
-        memory = StationMemory("CS01", ["cpo"], b"key", [])
+        memory = StationMemory("CS01", ["cpo"], b"key", [], StoreState())
         offline = make_offline_handler(memory, Version.V16, OfflineRules(), lambda now: now)
         owner = OwnerSide("cpo", offline=offline, snapshot=memory.snapshot)
     relay = StationRelay(

@@ -56,6 +56,33 @@ async def test_faults_full_disk_closes_stations_unanswered(tmp_path: Path, *, ki
     all_is_well(site)
 
 
+MOST_RESENT = 2
+"""Messages a station that are out, or about to be sent, when the first commit fails."""
+
+
+async def test_faults_full_disk_holds_queued_transactions_over_crash(tmp_path: Path) -> None:
+    async with busy_site(tmp_path, random.Random(4)) as site:
+        site.observer.steady = True
+        site.owner.leave()
+        queued = [len(station.journal) for station in site.stations]
+        with trio.fail_after(HANG_S):
+            while any(len(each.journal) < was + 8 for each, was in zip(site.stations, queued, strict=True)):
+                await site.observer.received.wait()
+        disk_full(site.controller.pid)
+        with trio.fail_after(HANG_S):
+            while "store cannot be written" not in site.controller.log:
+                await site.observer.received.wait()
+        site.owner.steady = True
+        site.owner.come_back()
+        with trio.fail_after(HANG_S):
+            await site.owner.received.wait()
+        await trio.sleep(FULL_S)  # a queue that is not held is delivered by then
+        await restart(site)
+        await settle(site)
+    all_is_well(site)
+    assert site.owner.ledger.resent <= MOST_RESENT * len(site.stations)
+
+
 async def test_faults_damaged_store_is_moved_aside_and_site_continues(tmp_path: Path) -> None:
     spoilt = b"no database" * 1000
     async with busy_site(tmp_path, random.Random(3)) as site:

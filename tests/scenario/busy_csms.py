@@ -61,12 +61,27 @@ class BusyCsms:
         self._away_s = away_s
         self._faults = faults
         self.late_answers = 0
+        self._may_serve = trio.Event()
+        self._may_serve.set()
+        self._serving: trio.CancelScope | None = None
+
+    def leave(self) -> None:
+        """Be away until `come_back`."""
+        self._may_serve = trio.Event()
+        if self._serving is not None:
+            self._serving.cancel()
+
+    def come_back(self) -> None:
+        """Serve again."""
+        self._may_serve.set()
 
     async def run(self) -> None:
         """Serve, and be away at times."""
         while True:
+            await self._may_serve.wait()
             try:
                 async with trio.open_nursery() as nursery:
+                    self._serving = nursery.cancel_scope
                     nursery.start_soon(serve_websocket, self._serve, "127.0.0.1", self._port, None)
                     await trio.sleep(self._chance.uniform(*self._up_s))
                     while self.steady:

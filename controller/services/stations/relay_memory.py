@@ -152,7 +152,11 @@ class RelayJournals:
 
     def _restore(self, station: str) -> StationMemory:
         return StationMemory(
-            station, self._backends_of(station), self._key, self._store.load_all(STATION_RECORDS, station)
+            station,
+            self._backends_of(station),
+            self._key,
+            self._store.load_all(STATION_RECORDS, station),
+            self._store.state,
         )
 
 

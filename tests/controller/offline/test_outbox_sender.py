@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from controller.model.journal import Record
+from controller.model.journal import Record, StoreState
 from controller.ocpp.frames import Version
 from controller.offline.journal_records import (
     EntryRemoved,
@@ -24,6 +24,7 @@ from controller.offline.outbox_sender import (
     LATE_ANSWER_S,
     LONGEST_TRIES_S,
     MOST_BOOT_WAIT_S,
+    STORE_RETRY_S,
     WAITS_S,
     OutboundCall,
     OutboxSender,
@@ -53,13 +54,20 @@ class SenderHarness:
         self.outbox = Outbox("CS01", "csms")
         self.snapshot = StationSnapshot("CS01")
         self.ids = TransactionIdMap("CS01", "csms")
+        self.store = StoreState()
         self._asked: OutboundCall | None = None
         self.make_sender()
 
     def make_sender(self) -> None:
         """Replace the sender; the outbox and what is known of the station stay."""
         self.sender = OutboxSender(
-            self.outbox, self.snapshot, self.ids, self.version, "csms", self._new_ids()
+            self.outbox,
+            self.snapshot,
+            self.ids,
+            self.version,
+            "csms",
+            self._new_ids(),
+            store=self.store,
         )
 
     def _new_ids(self) -> Any:
@@ -127,6 +135,32 @@ def test_outbox_sender_sends_snapshot_then_queued_entries() -> None:
     assert scenario.records == [EntryRemoved("CS01", "csms", 3), TransactionUnmapped("CS01", "csms", OWN)]
     scenario.expect_nothing()
     assert scenario.sender.is_done
+
+
+def test_transaction_messages_wait_for_store_and_others_do_not() -> None:
+    """After a crash, what was answered while the store could not be written would be sent again."""
+    scenario = SenderHarness()
+    scenario.queue_call("StartTransaction", START)
+    scenario.queue_call("StatusNotification", {"connectorId": 1})
+    scenario.queue_call("StopTransaction", STOP)
+    scenario.sender.on_attached()
+    scenario.receive_call("StartTransaction")
+    scenario.store.is_writable = False
+    scenario.send_result(STARTED)
+    scenario.receive_call("StatusNotification")
+    scenario.send_result()
+    scenario.expect_nothing()
+    assert scenario.sender.has_due(scenario.now)  # the queue is not done
+    assert not scenario.sender.is_idle
+    assert scenario.sender.deadline == scenario.now + STORE_RETRY_S
+    scenario.now += STORE_RETRY_S
+    scenario.expect_nothing()
+    scenario.store.is_writable = True
+    scenario.receive_call("StopTransaction")
+    scenario.send_result()
+    scenario.expect_nothing()
+    assert scenario.sender.is_idle
+    assert scenario.sender.deadline is None
 
 
 def test_next_link_repeats_entry_under_id_but_no_accepted_boot() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from controller.chargers.quirks import LimitScope
 from controller.model.effects import BackendLost, BackendUp, FromBackend, OwnCall, TimePassed, ToBackend
+from controller.model.journal import StoreState
 from controller.model.observations import EvseRating
 from controller.ocpp.frames import Call, Version, parse
 from controller.ocpp.station_state import StationStateTracker
@@ -90,7 +91,7 @@ def make_relay(
     profiles = profiles or NotingArbiter(version)
     owner = OwnerSide("cpo", grace_s=60.0)
     if mode == "autonomous":
-        memory = StationMemory("CS01", ["cpo"], b"key", [])
+        memory = StationMemory("CS01", ["cpo"], b"key", [], StoreState())
         offline = make_offline_handler(memory, version, OfflineRules(), lambda now: UTC + now)
         owner = OwnerSide("cpo", offline=offline, snapshot=memory.snapshot)
     local = CertificateScope() if mode == "local" else None
