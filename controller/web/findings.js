@@ -469,6 +469,7 @@ const DE = {
   "it is self-signed; set ca to this certificate itself": "es ist selbst signiert; ca auf dieses Zertifikat selbst setzen",
   "it must be PEM": "es muss PEM sein",
   "it needs longer to answer; raise interval_s and timeout_s": "er braucht länger für eine Antwort; interval_s und timeout_s erhöhen",
+  "L{phase} is at rest, while the meters below it show {amps} A more: until it moves, what they show counts; if it is frozen, restart it or its gateway": "L{phase} bewegt sich nicht, während die Zähler darunter {amps} A mehr zeigen: bis er sich bewegt, zählt, was sie zeigen; falls er hängt, ihn oder seinen Umsetzer neu starten",
   "it repeats itself while stations report current; restart it or its gateway": "er wiederholt sich, während Stationen Strom melden; ihn oder seinen Umsetzer neu starten",
   "it sends without being asked": "er sendet ungefragt",
   "it shows more than the circuit's limit without all that the stations below may draw": "er zeigt mehr als die Grenze des Stromkreises, auch ohne alles, was die Stationen darunter beziehen dürfen",

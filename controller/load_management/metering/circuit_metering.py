@@ -341,6 +341,8 @@ class CircuitMetering:
         if state.reading is not None and state.quality is Quality.GOOD:
             self._note_voltage(metered.circuit.id, state.reading)
             self._note_own_load(metered, now)
+            if not state.stations_alone:
+                self._show_above(metered, now)
         if metered.is_unsaved:
             self.unsaved[metered.circuit.id] = metered
         return is_over
@@ -548,6 +550,16 @@ class CircuitMetering:
         if all(each.is_good(now) and not each.circuit.measures_building for each in (metered, *below)):
             below_a = add_up(each.load.likely_a for each in below)
             metered.load.own_load.add(subtract(metered.load.likely_a, below_a), now)
+
+    def _show_above(self, metered: MeteredCircuit, now: float) -> None:
+        """Hold what a meter shows against the rest of the one above it."""
+        names = self._meters_up[metered.circuit.id]
+        above = self._metered[names[1]] if len(names) > 1 else None
+        if above is None or above.circuit.measures_building or metered.circuit.measures_building:
+            return
+        if metered.measured is not None and metered.is_good(now):
+            settled_s = max(metered.settled_s, above.settled_s)
+            above.on_reading_below(metered.circuit.id, metered.measured, settled_s, now)
 
     def shown_base_a(self, circuit: CircuitNode, now: float) -> PhaseAmps | None:
         """Return what the meter of a circuit shows of its base load (A per phase); None if it is not good."""

@@ -23,7 +23,7 @@ import msgspec
 from controller.load_management.evse.consumption import OfferCredit
 from controller.load_management.metering.base_load import FEED_IN_SHARED, NOISE_A, BaseLoad, LoadEstimates
 from controller.load_management.metering.margin_learning import MarginLearning, MarginStored
-from controller.load_management.metering.meter_window import MeterWindow
+from controller.load_management.metering.meter_window import SETTLED_S, MeterWindow
 from controller.load_management.metering.phase_steps import PhaseSteps, StepVote
 from controller.load_management.metering.plausibility import (
     ContradictionWatch,
@@ -32,7 +32,7 @@ from controller.load_management.metering.plausibility import (
     SpikeWatch,
     StillWatch,
 )
-from controller.load_management.metering.step_check import MEMORY_S, StepCheck
+from controller.load_management.metering.step_check import FEWEST_READINGS, MEMORY_S, StepCheck
 from controller.load_management.metering.unproven_phases import (
     MAY_DRAW_A,
     HiddenLoad,
@@ -335,6 +335,15 @@ class MeteredCircuit:
         """Return True if the meter is good so far, and has to be planned with at the worst."""
         return self._still.doubted or self._sign.doubted or self.unseen.doubted
 
+    def on_reading_below(self, meter: str, amps: PhaseAmps, settled_s: float, now: float) -> None:
+        """Take in one reading (A per phase) of a meter below this one; see `RestWatch`."""
+        self._still.rest.on_reading_below(meter, amps, settled_s, now)
+
+    @property
+    def settled_s(self) -> float:
+        """Return the time after a change until the readings show it (s)."""
+        return self.window.span_of(FEWEST_READINGS, SETTLED_S)
+
     def on_meter_state(
         self, state: MeterState, draw: OfferCredit, now: float, power_limited: bool, slowest_s: float
     ) -> bool:
@@ -372,6 +381,7 @@ class MeteredCircuit:
         own_a = (measured[0] - flow_a[0], measured[1] - flow_a[1], measured[2] - flow_a[2])
         self.unseen.on_reading(measured, draw, now)
         self.window.add_reading(own_a, now)
+        self._still.rest.on_reading(own_a)
         is_to_cut = self.steps.on_reading(own_a, draw, now)
         self.votes = self.phase_steps.judge_due(now)
         if self._sign.doubted:
@@ -487,6 +497,8 @@ class MeteredCircuit:
             return MeterProblem(coded("it does not measure the current of each phase"), Cause.MISSING_VALUE)
         if missing := self.unseen.missing_current(now):
             return MeterProblem(missing, Cause.MISSING_VALUE)
+        if missed := self._still.rest.describe():
+            return MeterProblem(missed, Cause.NONE)
         if self._unproven is not None and self._feeds_in and not self._state.limitation:
             return MeterProblem(UNPROVEN, Cause.NONE)
         if self.steps.before_fall_a != NOWHERE:

@@ -15,13 +15,19 @@ declared.
 *Stillness*: a meter that repeats itself may be frozen, and is stale in its time (`drivers.health`).
 Until then it is doubted. Near no load a meter may repeat itself, unless stations report current there.
 
+*Rest*: the last digits of a frozen meter may flutter. Where it shows no more than that, while the meters
+below it show a rise that lasts, it is doubted until it moves.
+
 *Spikes*: one reading far above the rating waits for the next one.
 """
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
+from controller.load_management.metering.sum_check import STEP_A, is_quiet
 from controller.load_management.site_tree import CircuitNode, PhaseAmps
 from drivers.coded_text import coded, decimal, join_and
 from drivers.decoding import describe_contradiction
@@ -153,8 +159,104 @@ class SpikeWatch:
         return first
 
 
+class RestWatch:
+    """Watch for a meter that is at rest while the meters below it show a rise.
+
+    A phase is at rest while it shows no more than the flutter of its last digits.
+    """
+
+    def __init__(self) -> None:
+        self._phases = (_PhaseRest(), _PhaseRest(), _PhaseRest())
+        self._below: dict[str, PhaseAmps] = {}
+        """What each meter below shows (A per phase)."""
+
+    @property
+    def missed_a(self) -> PhaseAmps:
+        """Return the rise that the meter has not shown (A per phase); 0 where none lasts."""
+        first, second, third = self._phases
+        return first.missed_a, second.missed_a, third.missed_a
+
+    @property
+    def doubted(self) -> bool:
+        """Return True if the load may by now be another than the last reading showed."""
+        return any(self.missed_a)
+
+    def describe(self) -> str:
+        """Return in words the rise that the meter has not shown; empty if none."""
+        highest_a = max(self.missed_a)
+        if not highest_a:
+            return ""
+        return coded(
+            "L{phase} is at rest, while the meters below it show {amps} A more: until it moves, what they "
+            "show counts; if it is frozen, restart it or its gateway",
+            phase=self.missed_a.index(highest_a) + 1,
+            amps=f"{highest_a:.0f}",
+        )
+
+    def on_reading(self, amps: PhaseAmps) -> None:
+        """Take in one reading (A per phase)."""
+        for phase, shown_a in zip(self._phases, amps, strict=True):
+            phase.on_reading(shown_a)
+
+    def on_reading_below(self, meter: str, amps: PhaseAmps, settled_s: float, now: float) -> None:
+        """Take in one reading (A per phase) of a meter below.
+
+        `settled_s`: time (s) after a change until both meters show it.
+        """
+        before, self._below[meter] = self._below.get(meter), amps
+        for number, phase in enumerate(self._phases):
+            if before is None:
+                phase.add_below(amps[number])
+            else:
+                phase.change_below(amps[number] - before[number], settled_s, now)
+
+
+class _PhaseRest:
+    """The present rest of one phase."""
+
+    def __init__(self) -> None:
+        self.missed_a = 0.0
+        self._lowest_a, self._highest_a = math.inf, -math.inf
+        self._below_a = 0.0
+        """Sum of what the meters below show (A), and the highest at the begin of the rest."""
+        self._first_a = -math.inf
+        self._settled_at: float | None = None
+        """When the begin of the rest is over (s, monotonic); None until a reading below comes."""
+        self._risen_at = math.inf
+        """Since when the sum is higher (s); infinity while it is not."""
+
+    def on_reading(self, shown_a: float) -> None:
+        """Take in one reading of the phase; a rest ends with what is more than flutter."""
+        lowest_a, highest_a = min(self._lowest_a, shown_a), max(self._highest_a, shown_a)
+        if is_quiet(lowest_a, highest_a):
+            self._lowest_a, self._highest_a = lowest_a, highest_a
+            return
+        self._lowest_a = self._highest_a = shown_a
+        self._first_a, self._settled_at, self._risen_at = -math.inf, None, math.inf
+        self.missed_a = 0.0
+
+    def add_below(self, shown_a: float) -> None:
+        """Count a meter below that is read for the first time: it has shown the same before."""
+        self._below_a += shown_a
+        self._first_a += shown_a
+
+    def change_below(self, change_a: float, settled_s: float, now: float) -> None:
+        """Take in a change of what a meter below shows (A)."""
+        self._below_a += change_a
+        if self._settled_at is None:
+            self._settled_at = now + settled_s
+        if now < self._settled_at:
+            self._first_a = max(self._first_a, self._below_a)
+        elif self._below_a < self._first_a + STEP_A:
+            self._risen_at = math.inf
+        else:
+            self._risen_at = min(self._risen_at, now)
+            if now >= self._risen_at + settled_s:
+                self.missed_a = max(self.missed_a, self._below_a - self._first_a)
+
+
 class StillWatch:
-    """Watch for a meter that repeats itself for longer than usual."""
+    """Watch for a meter that repeats itself for longer than usual, or is at rest where it should not be."""
 
     def __init__(self) -> None:
         self._usual_s = 0.0
@@ -163,10 +265,15 @@ class StillWatch:
         self._last: Reading | None = None
         self._since: float | None = None
         self._first_a = 0.0
-        self.doubted = False
-        """True if the load may by now be another than the last reading showed."""
+        self.rest = RestWatch()
+        self._is_repeated = False
         self.frozen = False
         """True if the meter repeats itself for long while stations report current."""
+
+    @property
+    def doubted(self) -> bool:
+        """Return True if the load may by now be another than the last reading showed."""
+        return self._is_repeated or self.rest.doubted
 
     def on_reading(self, reading: Reading, still_s: float, reported_a: float, now: float) -> None:
         """Take in one reading that has repeated itself under load for `still_s` (s).
@@ -191,7 +298,7 @@ class StillWatch:
         self._last = reading
         self._still_s = still_s
         self._reported_s = 0.0 if self._since is None else now - self._since
-        self.doubted = max(still_s, self._reported_s) > max(STILL_S, USUALLY * self._usual_s)
+        self._is_repeated = max(still_s, self._reported_s) > max(STILL_S, USUALLY * self._usual_s)
         self.frozen = self._reported_s > max(FROZEN_S, USUALLY * self._usual_s)
 
 

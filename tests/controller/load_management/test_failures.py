@@ -221,13 +221,51 @@ def test_failures_fuse_outlasts_frozen_meter_whose_building_was_declared() -> No
     assert highest < CURVES[fuse].holds ** 2
 
 
+def frozen_with_flutter(reading: Reading) -> Callable[[Reading], MeterState]:
+    """Return a meter that shows the same from now on, but for its last digits."""
+
+    def show(now: Reading) -> MeterState:
+        first, second, third = ((amps or 0.0) + 0.1 * (now.time % 7) for amps in reading.current_a)
+        return good_state(msgspec.structs.replace(now, current_a=(first, second, third)))
+
+    return show
+
+
+def test_failures_row_meter_shows_load_that_resting_grid_meter_does_not() -> None:
+    """25 A more flow on the row than the frozen meter above it shows: fewer cars find room."""
+    site, row_a, wait = row_site(0.0)
+    wait(600)
+    site.meter = frozen_with_flutter(Reading(time=0.0, current_a=site.flowed[-1]))
+    wait(60)
+    row_a[0] += 25.0
+    wait(15)
+    problem = site.circuit_view("grid").meter_problem
+    assert "at rest, while the meters below it show 9 A more" in problem  # cars have fallen by the rest
+    wait(600)
+    assert site.longest_over("grid", 63.0) <= 20
+
+
 @pytest.mark.parametrize("base_load_a", [0.0, 10.0])
 def test_failures_row_meter_shows_load_that_lost_grid_meter_does_not(base_load_a: float) -> None:
     # 8 A flow beside the row, and 2 A on it, later 27 A: that leaves 28 A of 63 A to six fallbacks of 6 A.
+    site, row_a, wait = row_site(base_load_a)
+    wait(600)
+    site.meter = stale_state
+    wait(60)
+    assert {each.draw_a for each in site.stations.values()} == {6.0}
+    row_a[0] = 27.0
+    wait(600)
+    assert site.longest_over("grid", 63.0) <= 10
+    assert sum(each.draw_a for each in site.stations.values()) == 24.0
+
+
+def row_site(base_load_a: float) -> tuple[SiteHarness, list[float], Callable[[int], None]]:
+    """Return a connected site with six cars on a metered row, the load of the row (A), and a wait (s)."""
     row_a, stations = [2.0], [make_station(f"S{index}", "row", car=CarModel()) for index in range(6)]
     row = CircuitNode(id="row", parent="grid", limit_a=(63.0,) * 3, meter="row")
     grid = make_grid(63.0, margin_a=1.0, base_load_a=base_load_a)
     site = SiteHarness((grid, row), stations, lambda now: (8.0 + row_a[0],) * 3)
+    site.connect()
 
     def wait(seconds: int) -> None:
         for _ in range(seconds):
@@ -236,15 +274,7 @@ def test_failures_row_meter_shows_load_that_lost_grid_meter_does_not(base_load_a
             reading = Reading(time=site.now, current_a=(first, second, third))
             site.handle(MeterUpdated(MeterState(meter="row", quality=Quality.GOOD, reading=reading)))
 
-    site.connect()
-    wait(600)
-    site.meter = stale_state
-    wait(60)
-    assert {each.draw_a for each in stations} == {6.0}
-    row_a[0] = 27.0
-    wait(600)
-    assert site.longest_over("grid", 63.0) <= 10
-    assert sum(each.draw_a for each in stations) == 24.0
+    return site, row_a, wait
 
 
 def test_failures_turned_phase_is_named_and_trusted_when_it_is_corrected() -> None:

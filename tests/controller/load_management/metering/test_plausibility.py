@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from controller.load_management.metering.plausibility import (
@@ -10,6 +12,7 @@ from controller.load_management.metering.plausibility import (
     STILL_S,
     ContradictionWatch,
     PlausibilityBounds,
+    RestWatch,
     SignWatch,
     SpikeWatch,
     StillWatch,
@@ -176,3 +179,63 @@ def test_still_watch_doubts_meter_that_repeats_itself_unusually_long() -> None:
     see(0.0)  # so long is usual from now on
     assert not see(2 * STILL_S + 2)
     assert see(2 * STILL_S + 3)
+
+
+ROWS = ("row 1", "row 2")
+SETTLED_S = 10.0
+GRID_A = 40.0
+
+
+def watch_rest(grid_a: Callable[[int], float], *rows_a: Callable[[int], float]) -> float:
+    """Return the rise (A) of the rows that the meter above them has not shown after two minutes."""
+    watch = RestWatch()
+    for now in range(120):
+        shown_a = grid_a(now) + 0.3 * (now % 3)  # the last digits flutter
+        watch.on_reading((shown_a, GRID_A, GRID_A))
+        for name, row_a in zip(ROWS, rows_a, strict=False):
+            watch.on_reading_below(name, (row_a(now), 0.0, 0.0), SETTLED_S, float(now))
+    assert watch.missed_a[1:] == (0.0, 0.0)
+    assert watch.doubted is (watch.missed_a[0] > 0)
+    return watch.missed_a[0]
+
+
+def at_rest(now: int) -> float:
+    return GRID_A
+
+
+def rises_at(moment: int, first_a: float, rise_a: float) -> Callable[[int], float]:
+    return lambda now: first_a + (rise_a if now >= moment else 0.0)
+
+
+def test_rest_watch_doubts_meter_that_misses_rise_below_it() -> None:
+    assert watch_rest(at_rest, rises_at(40, 10.0, 6.0)) == 6.0
+    assert watch_rest(at_rest, rises_at(40, 10.0, 3.0), rises_at(60, 5.0, 3.0)) == 6.0
+    assert watch_rest(at_rest, rises_at(40, 10.0, 4.0)) == 0.0
+
+
+def test_rest_watch_meter_may_show_rise_before_or_after_those_below() -> None:
+    for delay_s in (-8, 0, 8):
+        assert watch_rest(rises_at(40 + delay_s, GRID_A, 6.0), rises_at(40, 10.0, 6.0)) == 0.0
+
+
+def test_rest_watch_rise_that_ends_or_moves_to_another_row_is_none() -> None:
+    assert watch_rest(at_rest, lambda now: 16.0 if 40 <= now < 48 else 10.0) == 0.0
+    assert watch_rest(at_rest, rises_at(40, 10.0, 6.0), rises_at(42, 16.0, -6.0)) == 0.0
+    assert watch_rest(at_rest, rises_at(40, 16.0, -6.0)) == 0.0
+
+
+def test_rest_watch_meter_below_that_is_read_later_is_no_rise() -> None:
+    watch = RestWatch()
+    for now in range(120):
+        watch.on_reading((GRID_A,) * 3)
+        for name in ROWS[: 1 + (now >= 40)]:
+            watch.on_reading_below(name, (15.0,) * 3, SETTLED_S, float(now))
+    assert not watch.doubted
+
+
+def test_rest_watch_doubt_lasts_until_meter_moves() -> None:
+    def pulse(now: int) -> float:
+        return 16.0 if 40 <= now < 60 else 10.0
+
+    assert watch_rest(at_rest, pulse) == 6.0
+    assert watch_rest(rises_at(90, GRID_A, 3.0), pulse) == 0.0
