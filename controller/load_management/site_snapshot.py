@@ -69,7 +69,7 @@ class SiteSnapshots:
         """
         by_ref = self._model.by_ref
         return {
-            ref: each.model.draw.drawn
+            ref: each.model.draw.shown
             if each.delivery.connected and not each.model.draw.unknown(now)
             else None
             for ref in refs

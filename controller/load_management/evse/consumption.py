@@ -318,6 +318,18 @@ class ConsumptionTracker:
         return self._total_a or sum(amps or 0.0 for amps in self.report)
 
     @property
+    def shown(self) -> PhaseAmps:
+        """Return the last report on the site's phases (A) for people.
+
+        Of a total that names no phases, each carries an equal part where it is not known which do.
+        """
+        most_a = sum(amps or 0.0 for amps in self.report)
+        if not 0.0 < self._total_a < most_a:
+            return self.drawn
+        first, second, third = (amps * self._total_a / most_a for amps in self.drawn)
+        return first, second, third
+
+    @property
     def may_follow_a(self) -> float:
         """Return the highest offer that its station may follow yet (A per phase)."""
         return self._highest_a

@@ -339,7 +339,7 @@ class EvseController:
             connected=self.delivery.connected,
             state=self.model.state,
             offered_a=self.delivery.standing(now).offered_a,
-            drawn_a=self.model.draw.drawn,
+            drawn_a=self.model.draw.shown,
             statement=self.offer.statement,
             problem=self.delivery.standing(now).problem,
             learned=self.response.learned,

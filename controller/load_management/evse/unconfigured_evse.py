@@ -128,7 +128,7 @@ class UnconfiguredEvse:
             phases=self.evse.phases,
             max_a=self.evse.max_a,
             may_draw=self.may_draw(now),
-            drawn_a=self._model.draw.drawn,
+            drawn_a=self._model.draw.shown,
             booked_a=self.booked_a(now),
             is_limited=self.is_limited(now),
             shares_limit=self.shares_limit,

@@ -51,6 +51,15 @@ def test_consumption_settled_report_is_known() -> None:
     assert credit(draw, 11) == OfferCredit.within(flat(15), flat(15), flat(15))
 
 
+def test_consumption_total_of_unknown_phases_shows_equal_part_on_each() -> None:
+    """11.04 kW of a station of 32 A: two phases may carry 24 A each, any of them; 16 A are shown."""
+    draw = watch()
+    draw.add_report(three(24), 10, first_a=16.0, total_a=48.0)
+    assert (draw.drawn, draw.shown) == (flat(24), flat(16))
+    draw.add_report((24.0, 24.0, 0.0), 20, total_a=48.0)  # known to use two
+    assert draw.shown == draw.drawn == (24.0, 24.0, 0.0)
+
+
 def test_consumption_draw_above_the_offer_is_not_credited() -> None:
     draw = watch()
     draw.add_report(three(20), 10)
