@@ -381,16 +381,18 @@ class CutPlanner:
                 missing_a = max(missing_a, short[place] / places[place])
             for place in places.keys() & asked.keys():
                 asked_a = max(asked_a, asked[place])
-            offered_a = controller.offer.offered_a
-            if missing_a <= 0 and (asked_a <= 0 or offered_a - share_a < EXCESS_A):
+            # What an EVSE may take beyond its booking, as its station has just connected, frees nothing.
+            taken_a = min(controller.offer.offered_a, controller.booking.most_a(now))
+            if missing_a <= 0 and (asked_a <= 0 or taken_a - share_a < EXCESS_A):
                 continue
             ref, min_a = controller.evse.ref, controller.model.least_a
             cuts[ref] = share_a
             if missing_a > 0 and share_a > min_a:
-                cuts[ref] = max(min_a, share_a - deepest_a(share_a), offered_a - max(missing_a, CHUNK_A))
+                cuts[ref] = max(min_a, share_a - deepest_a(share_a), taken_a - max(missing_a, CHUNK_A))
+            freed_a = max(0.0, taken_a - cuts[ref])
             for needed in (short, asked):
                 for place in places.keys() & needed.keys():
-                    needed[place] -= places[place] * (offered_a - cuts[ref])
+                    needed[place] -= places[place] * freed_a
                     if needed[place] <= 0:
                         del needed[place]
             if not short and not asked:

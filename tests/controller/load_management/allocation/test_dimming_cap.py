@@ -6,8 +6,15 @@ import pytest
 
 from controller.dimming.pmin import minimum_w
 from controller.load_management.allocation.dimming_cap import VOLTAGE_HELD_S, DimmingCap
-from controller.load_management.events import SiteDimmed
-from controller.model.observations import BackendLimit, EvseRef, ProfilesTouched
+from controller.load_management.events import SiteDimmed, StationObserved
+from controller.model.observations import (
+    BackendLimit,
+    EvseRef,
+    EvseState,
+    ProfilesTouched,
+    StateSeen,
+    TransactionSeen,
+)
 from controller.model.statements import Statement, StatementCode
 from tests.scenario.site_harness import CarModel, SiteHarness, StationModel, make_grid, make_station
 
@@ -193,6 +200,25 @@ def test_dimming_cap_survives_restart() -> None:
         site.connect(name)
     stays_under(site, limit_w, 60)
     assert controllable_w(site) > 0
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_dimming_cap_is_first_lease_of_station_that_comes_back(*, is_restarted: bool) -> None:
+    """What it was left with before, 13 A, may still be in it: that is no reason to send it again."""
+    site = depot(1)
+    site.handle(dim(9000.0))
+    site.wait(60)
+    assert site.station("S000").leases[-1][1] == 13.0
+    site.disconnect("S000")
+    if is_restarted:
+        site.restart()
+        for stored in (StateSeen(1, EvseState.CHARGING), TransactionSeen(1, True)):
+            site.handle(StationObserved("S000", stored))
+    site.handle(dim(4500.0))
+    before = len(site.station("S000").leases)
+    site.connect("S000")
+    site.wait(3)
+    assert [limit_a for _, limit_a in site.station("S000").leases[before:]] in ([6.5], [6.0])
 
 
 def test_dimming_cap_applies_at_once_to_new_car() -> None:
