@@ -456,7 +456,7 @@ def describe_duration(seconds: float) -> str:
 
 
 _UNITS: dict[str, Callable[[float], str]] = {
-    "a": lambda amps: f"{amps:g} A",
+    "a": lambda amps: f"{round(amps, 1):g} A",
     "w": lambda watts: f"{watts / 1000:.4g} kW",
     "wh": lambda energy: f"{energy / 1000:g} kWh",
     "s": describe_duration,

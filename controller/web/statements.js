@@ -187,7 +187,7 @@ function duration(seconds) {
 
 // How a value is shown: by its name, else by the unit that its name ends with.
 const UNITS = {
-  a: (value) => `${number(value)}\u00a0A`,
+  a: (value) => `${number(value, 1)}\u00a0A`,
   w: (value) => `${number(value / 1000)}\u00a0kW`,
   wh: (value) => `${number(value / 1000)}\u00a0kWh`,
   s: duration,

@@ -169,4 +169,4 @@ class SiteIdentityService:
 
 def _describe(limited: SiteLimited) -> str:
     limits = (("limit", limited.limit_a), ("outside_limit", limited.outside_a))
-    return " ".join(f"{name}={'none' if amps is None else f'{amps:g}A'}" for name, amps in limits)
+    return " ".join(f"{name}={'none' if amps is None else f'{amps:.1f}A'}" for name, amps in limits)

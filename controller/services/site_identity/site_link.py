@@ -85,8 +85,10 @@ class SiteLink:
         self._channel = None
         log.log(
             logging.DEBUG if reasons == self._lost_reasons else logging.WARNING,
-            "site link lost backend=%s reason=%s",
+            "site link lost backend=%s id=%s protocol=%s reason=%s",
             self._pool.backend,
+            self._request.station,
+            self._request.versions[0],
             reasons,
         )
         self._lost_reasons = reasons
