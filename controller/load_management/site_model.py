@@ -458,12 +458,14 @@ class SiteModel:
         if check.has_answered(now) and (stepping := self.by_ref.get(car_steps.end())) is not None:
             stepping.offer.end_step(now)
         held_back_a = metered.held_back_a
-        car_waits = held_back_a != ZERO and any(each.waits(now) for each in self._sought_below(circuit, now))
+        is_held_back = held_back_a != ZERO
+        below = self._sought_below(circuit, now) if is_held_back else []
         needed = check.needed_step(
             circuit.limit_a,
             now,
             held_back_a,
-            car_waits=car_waits,
+            car_waits=any(each.waits(now) for each in below),
+            car_is_short=any(each.is_short for each in below),
             start_room_a=self.metering.start_room_a(circuit, now) if check.proof.problem else None,
         )
         is_readable = metered.has_good_reading if check.proof.problem else metered.is_good(now)

@@ -67,6 +67,8 @@ class StatementCode(enum.StrEnum):
     RESTING = "resting", "gave up its place, rests {duration_s} at least"
     STOPPED_OFTEN = "stopped-often", "had to stop twice within {duration_s}, rests to spare its contactor"
     RISING = "rising", "rises as others come down"
+    STEP_FOR_METER = "step-for-meter", "lowered for a moment to compare a meter with its car"
+    STEP_FOR_PHASES = "step-for-phases", "lowered for a moment to find the phases of its car"
     EXPORT_USED = "export-used", "{circuit} exports no more"
     SURPLUS_GONE = (
         "surplus-gone",

@@ -28,6 +28,8 @@ const DE = {
   "resting": "hat den Platz abgegeben, ruht mindestens {duration_s}",
   "stopped-often": "musste innerhalb von {duration_s} zweimal aufhören, ruht zur Schonung des Schützes",
   "rising": "steigt, sobald andere gesunken sind",
+  "step-for-meter": "kurz gesenkt, um einen Zähler mit dem Auto zu vergleichen",
+  "step-for-phases": "kurz gesenkt, um die Phasen des Autos zu finden",
   "export-used": "{circuit} speist nichts mehr ein",
   "surplus-gone": "lädt nur mit Überschuss, und der blieb aus: wartet mindestens {duration_s}",
   "backend-limit-a": "das Backend erlaubt {current_a}",

@@ -77,6 +77,12 @@ class EvseController:
         """Return True if its car would take current, and is offered none."""
         return self.offer.offered_a <= 0 and self.model.has_demand(now) and not self.model.takes_nothing(now)
 
+    @property
+    def is_short(self) -> bool:
+        """Return True if its car could take more than its share."""
+        allocation, most_a = self.offer.allocation, self.demand.most_a
+        return allocation is not None and most_a is not None and allocation.limit_a < most_a - NOISE_A
+
     def on_observation(self, observation: EvseObservation, now: float) -> tuple[bool, ReportedStep | None]:
         """Take in one observation of its station.
 

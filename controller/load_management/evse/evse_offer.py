@@ -22,6 +22,8 @@ from controller.load_management.evse.limit_reasons import (
     NO_CAR,
     NOT_PLANNED,
     RISING,
+    STEP_FOR_METER,
+    STEP_FOR_PHASES,
     UNAUTHORIZED,
     LimitReason,
     explain_disobedience,
@@ -118,6 +120,8 @@ class EvseOffer:
         self._test_ends_at = -math.inf
         self._tested_with_a = 0.0
         """Limit of the last test (A per phase)."""
+        self._tested_for = STEP_FOR_PHASES
+        """Reason of the last test."""
         self._rises_after_test = False
         """True from the begin of a test until its offer has risen again: a late rise hides the next test."""
         self.statement = NOT_PLANNED
@@ -389,7 +393,7 @@ class EvseOffer:
         most_a = lower_a - TEST_A if limit_a else target_a
         if now < test_at or most_a < self._model.least_a:
             return target_a
-        self._tested_with_a = limit_a
+        self._tested_with_a, self._tested_for = limit_a, STEP_FOR_PHASES
         duration_s = TEST_S if self._model.on_phase_test() <= QUICK_TESTS else LATE_TEST_S
         self._test_ends_at = now + duration_s
         self._rises_after_test = True
@@ -481,7 +485,7 @@ class EvseOffer:
         step_a = min(needed.most_a, self.possible_step_a(needed, now))
         if needed.is_commanded:
             report_s = max(self._delivery.slowest_s, min(report_s, LONGEST_REPORT_S))
-        self._tested_with_a = self._drawn_a(needed, now) - step_a
+        self._tested_with_a, self._tested_for = self._drawn_a(needed, now) - step_a, STEP_FOR_METER
         self._test_ends_at = now + METER_STEP_S + report_s
         self._rises_after_test = True
         return (1 + needed.is_commanded) * (METER_STEP_S + report_s)
@@ -568,7 +572,7 @@ class EvseOffer:
             return UNAUTHORIZED if self._model.unauthorized else NO_CAR
         starts = offered_a < self._model.evse.min_a <= allocation.limit_a
         if starts or offered_a < allocation.limit_a - step_a:
-            return RISING
+            return self._tested_for if now < self._test_ends_at else RISING
         if self._model.switch.single:
             return explain_one_phase(allocation.statement)
         return allocation.statement

@@ -7,6 +7,8 @@ from controller.model.statements import Statement, StatementCode
 LimitReason = Statement
 """Statement why an EVSE has its limit."""
 RISING = Statement(code=StatementCode.RISING)
+STEP_FOR_METER = Statement(code=StatementCode.STEP_FOR_METER)
+STEP_FOR_PHASES = Statement(code=StatementCode.STEP_FOR_PHASES)
 NOT_PLANNED = Statement(code=StatementCode.NOT_PLANNED)
 NO_CAR = Statement(code=StatementCode.NO_CAR)
 UNAUTHORIZED = Statement(code=StatementCode.UNAUTHORIZED)

@@ -263,12 +263,14 @@ class StepCheck:
         held_back_a: PhaseAmps = ZERO,
         *,
         car_waits: bool = False,
+        car_is_short: bool = False,
         start_room_a: PhaseAmps | None = None,
     ) -> NeededStep | None:
         """Return the step that a car is to make now; None: none.
 
         `limit_a`: of the circuit. `held_back_a`: for want of a proof (A per phase); while one of its cars
-        waits for current, a smaller one is worth a pause of another. `start_room_a`: room for a car that
+        waits for current, a smaller one is worth a pause of another; none is unless one waits or is short of
+        current. `start_room_a`: room for a car that
         starts while the meter is suspected, beside the worst base load (A per phase); None: that is unknown.
         """
         steps = self.car_steps
@@ -289,8 +291,8 @@ class StepCheck:
         for phases, pauses in ((fallen, steps.for_fall), (unproven, steps.for_proof)):
             if not phases or not pauses.have_ended(now):
                 continue
-            is_worth_pause = max(held_back_a) >= (HELD_BACK_A if car_waits else LEAST_CAR_A)
-            may_pause = is_worth_pause and steps.for_pauses.have_ended(now)
+            worth_a = HELD_BACK_A if car_waits else LEAST_CAR_A if car_is_short else math.inf
+            may_pause = max(held_back_a) >= worth_a and steps.for_pauses.have_ended(now)
             reported = NeededStep(
                 STEP_A + OFFER_ERROR_A, math.inf, phases, LONGEST_REPORT_S, pauses, may_pause=may_pause
             )

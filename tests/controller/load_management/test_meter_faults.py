@@ -713,7 +713,11 @@ def test_car_below_its_minimum_is_paused_for_proof_that_others_wait_for(report_s
     site.wait(60)
     for name in ("C1", "C2"):
         site.plug_in(name, CarModel())
-    site.wait(900)
+    reasons = set()
+    for _ in range(900):
+        site.wait(1)
+        reasons.add(site.evse_view("C0").reason)
+    assert "lowered for a moment to compare a meter with its car" in reasons
     draws_a = [site.station(f"C{number}").draw_a for number in range(3)]
     assert draws_a == pytest.approx([5.7, 11.5, 11.5], abs=0.7)
 

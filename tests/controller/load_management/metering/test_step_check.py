@@ -584,7 +584,7 @@ def test_step_check_asks_for_step_of_phase_whose_proof_holds_current_back(
         window.add_reading(shown, float(now))
         check.on_reading(shown, NOTHING, float(now))
     assert check.needed_step(LIMIT_A, 129.0) is None
-    needed = check.needed_step(LIMIT_A, 129.0, (0.0, held_back_a, 0.0))
+    needed = check.needed_step(LIMIT_A, 129.0, (0.0, held_back_a, 0.0), car_is_short=True)
     assert needed is not None
     assert (needed.phases, needed.least_a, needed.may_pause) == ([1], 2.0, may_pause)
     check.proof.proven[1] = True
@@ -594,26 +594,35 @@ def test_step_check_asks_for_step_of_phase_whose_proof_holds_current_back(
 def test_step_check_pauses_car_for_proof_not_twice_in_quarter_of_hour() -> None:
     check = StepCheck(MeterWindow(MEMORY_S))
     held_back_a = (20.0, 0.0, 0.0)
-    needed = check.needed_step(LIMIT_A, 0.0, held_back_a)
+    needed = check.needed_step(LIMIT_A, 0.0, held_back_a, car_is_short=True)
     assert needed is not None
     check.car_steps.begin(A, 60.0, needed, 0.0, is_pause=True)
     paused = [
         needed.may_pause
         for now in range(1, 1000)
-        if (needed := check.needed_step(LIMIT_A, float(now), held_back_a)) is not None
+        if (needed := check.needed_step(LIMIT_A, float(now), held_back_a, car_is_short=True)) is not None
     ]
     assert paused.count(False) == CAR_PAUSE_S - STEP_PAUSE_S
     assert all(paused[paused.count(False) :])
 
 
 @pytest.mark.parametrize(
-    ("held_back_a", "car_waits", "may_pause"), [(5.0, False, False), (5.0, True, True), (6.0, False, True)]
+    ("held_back_a", "car_waits", "car_is_short", "may_pause"),
+    [
+        (5.0, False, True, False),
+        (5.0, True, True, True),
+        (6.0, False, True, True),
+        (40.0, False, False, False),
+    ],
 )
 def test_step_check_pauses_car_for_less_where_another_waits(
-    held_back_a: float, car_waits: bool, may_pause: bool
+    held_back_a: float, car_waits: bool, car_is_short: bool, may_pause: bool
 ) -> None:
+    """Where no car is short of what is held back, none is paused for it."""
     check = StepCheck(MeterWindow(MEMORY_S))
-    needed = check.needed_step(LIMIT_A, 0.0, (held_back_a, 0.0, 0.0), car_waits=car_waits)
+    needed = check.needed_step(
+        LIMIT_A, 0.0, (held_back_a, 0.0, 0.0), car_waits=car_waits, car_is_short=car_is_short
+    )
     assert needed is not None
     assert needed.may_pause is may_pause
 

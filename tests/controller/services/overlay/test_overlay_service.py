@@ -207,7 +207,7 @@ async def test_overlay_service_parent_limits_child_site_under_own_identity(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "controller.identity")
-    limited = RecordedLog("limit of the site changed limit=32A")
+    limited = RecordedLog("limit of the site changed limit=32.0A")
     logging.getLogger("controller.identity").addHandler(limited)
     try:
         async with chain(tmp_path) as (_, _, backend):
