@@ -1,8 +1,9 @@
 """Idleness of a car: since when it takes nothing of its offer, and when it is offered more to find out.
 
 A car that takes nothing for `FULL_S` is full, or not ready, and its share goes to others. It is *probed* for
-`PROBE_S` of each hour: it is offered as much as any other, as some go on only then. A car that did not start
-with its minimum is *helped to start* once: others make room for an offer of `START_A`.
+`PROBE_S` of each hour: it is offered as much as any other, as some go on only then. A car whose draw has
+ended without a taper may pause only: it is probed with its minimum after `PAUSE_PROBE_S`, too. A car that did
+not start with its minimum is *helped to start* once: others make room for an offer of `START_A`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,12 @@ PROBE_S = 60.0
 """Interval and duration (s) of offers to a full car as to any other: some resume only then."""
 FIRST_PROBE_S = 300.0
 """Least time (s) from the end of its draw to the first such offer."""
+PAUSE_PROBE_S = 600.0
+PAUSE_SPREAD_S = 300.0
+"""When a car that may pause only is probed, too (s after the end of its draw), and the time over which these
+probes are spread: not all cars of a site at once."""
+TAPER = 0.7
+"""Part of its offer, or of the most that it has drawn, below which a car is in its taper."""
 START_A = 10.0
 """Offer for a car that did not start at its minimum: some start at 8 to 10 A."""
 START_PROBE_AT_S = 90.0
@@ -66,6 +73,10 @@ class CarIdleness:
         """True if its state has been SuspendedEV since its car came."""
         self._draws_suspended = False
         """True if its station has reported a draw while its state was SuspendedEV, on its present link."""
+        self._last_a = self._most_a = 0.0
+        """Last draw that was reported, 0 once it has ended, and the highest (A on the most loaded phase)."""
+        self._ended_untapered = False
+        """True if its draw has ended without a taper."""
 
     def spread_probes(self, number: int) -> None:
         """Probe its car at another time than those of EVSEs with other numbers, of 60 in a row."""
@@ -76,6 +87,7 @@ class CarIdleness:
         self.end()
         self._refused_at = self._ended_at = -math.inf
         self.has_drawn = self.charges_idle = False
+        self._last_a = self._most_a = 0.0
         self._has_suspended = state is EvseState.SUSPENDED_EV
 
     def on_link_lost(self) -> None:
@@ -117,12 +129,15 @@ class CarIdleness:
             self.end()
         elif self.since is None:
             self.since = now
+            self._ended_untapered = self._last_a > max(0.0, TAPER * min(offered_a, self._most_a))
+            self._last_a = 0.0
             if self.has_drawn and is_offered and draw.has_just_changed(now):
                 self._minimum.on_stop(offered_a)
         if self.since is not None and self._shown_by is None and draw.report_interval_s:
             self._shown_by = now + PATIENCE * draw.report_interval_s
         if is_drawing:
             self.has_drawn, self.charges_idle = True, False
+            self._last_a, self._most_a = draw.most_loaded_a, max(self._most_a, draw.most_loaded_a)
 
     def _follow_state(self, state: EvseState, state_since: float, now: float, *, draws: bool) -> None:
         """Note what the state shows of the car and its station; `draws`: a report shows a draw just now."""
@@ -170,6 +185,12 @@ class CarIdleness:
         """Return True if its car has taken nothing for `FULL_S`."""
         return self.since is not None and now >= self.since + FULL_S
 
+    def may_pause(self, now: float) -> bool:
+        """Return True if its draw has ended without a taper, and no probe since then has shown it full."""
+        if self.since is None or not self._ended_untapered:
+            return False
+        return now < self.since + PAUSE_PROBE_S + PAUSE_SPREAD_S + PROBE_S
+
     def may_go_on(self, now: float) -> bool:
         """Return True if its car may go on in a moment, as it did before: each change would be two writes."""
         since = self.since
@@ -215,9 +236,17 @@ class CarIdleness:
             return PROBE_S
         return max(PROBE_S, PATIENCE * self._draw.report_interval_s)
 
+    def _probes(self, now: float) -> list[float]:
+        """Return when its idle car is probed (s, monotonic): each hour, and sooner if it may pause only."""
+        hourly_at = now - (now - self.probed_at_s) % PROBE_EVERY_S
+        probes = [hourly_at, hourly_at + PROBE_EVERY_S]
+        if self.since is not None and self._ended_untapered:
+            probes.append(self.since + PAUSE_PROBE_S + self.probed_at_s % PAUSE_SPREAD_S)
+        return probes
+
     def _last_probe(self, now: float) -> float:
-        """Return when a full car was to be probed last (s, monotonic)."""
-        return now - (now - self.probed_at_s) % PROBE_EVERY_S
+        """Return when an idle car was to be probed last (s, monotonic)."""
+        return max(probe_at for probe_at in self._probes(now) if probe_at <= now)
 
     def moments(self, now: float) -> list[float]:
         """Return when the answers here may change next without an event (s, monotonic), past ones, too."""
@@ -228,6 +257,6 @@ class CarIdleness:
         return [
             *(self.since + step_s for step_s in steps_s),
             probe_at + self._probe_s(probe_at),
-            probe_at + PROBE_EVERY_S,
+            *self._probes(now),
             self._shown_by or -math.inf,
         ]

@@ -11,6 +11,8 @@ from msgspec import structs
 from controller.load_management.evse.car_idleness import (
     FIRST_PROBE_S,
     FULL_S,
+    PAUSE_PROBE_S,
+    PAUSE_SPREAD_S,
     PROBE_EVERY_S,
     PROBE_S,
     START_A,
@@ -57,6 +59,39 @@ def test_evse_model_first_probe_waits_for_minutes(asleep_s: float, is_probed: bo
     model.on_observation(DrawSeen(1, (10.0, 10.0, 10.0)), 10.0, 50.0)
     model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, PROBE_EVERY_S - asleep_s)
     assert model.takes_nothing(PROBE_EVERY_S) is not is_probed
+
+
+@pytest.mark.parametrize(
+    ("draws_a", "offered_a", "is_probed"),
+    [((16.0, 15.8), 32.0, True), ((16.0, 6.0), 6.0, True), ((16.0, 5.0), 16.0, False), ((), 16.0, False)],
+    ids=["its own most", "its offer", "taper", "never drawn"],
+)
+def test_evse_model_car_that_ended_without_taper_is_probed_sooner(
+    draws_a: tuple[float, ...], offered_a: float, is_probed: bool
+) -> None:
+    model = EvseModel(make_station("A").evse, 0.0)
+    model.idleness.probed_at_s = 1860.0
+    for draw_a in draws_a:
+        model.on_observation(DrawSeen(1, (draw_a, draw_a, draw_a)), offered_a, 50.0)
+    model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), offered_a, 100.0)
+    begins = 100.0 + PAUSE_PROBE_S + 60.0
+    takes_nothing = [model.takes_nothing(begins + after) for after in (-1, 0, PROBE_S - 1, PROBE_S)]
+    assert takes_nothing == ([True, False, False, True] if is_probed else [True] * 4)
+    if is_probed:
+        assert model.changes_at(begins - 1) == begins
+        assert model.need_a(begins) == model.least_a
+
+
+def test_evse_model_car_that_does_not_go_on_is_not_probed_sooner_again() -> None:
+    model = EvseModel(make_station("A").evse, 0.0)
+    model.on_observation(DrawSeen(1, (16.0, 16.0, 16.0)), 16.0, 50.0)
+    model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 16.0, 100.0)
+    model.on_observation(StateSeen(1, EvseState.CHARGING), 6.0, 700.0)
+    model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, 720.0)
+    after_help = range(
+        int(START_PROBE_AT_S + START_PROBE_S), int(PAUSE_PROBE_S + PAUSE_SPREAD_S + PROBE_S), 10
+    )
+    assert all(model.takes_nothing(720.0 + after_s) for after_s in after_help)
 
 
 def test_evse_model_car_stays_full_over_pause_that_controller_ordered() -> None:
@@ -341,3 +376,18 @@ def test_silent_car_finds_its_room_when_it_goes_on(others: int) -> None:
         silent.is_hungry = True
         site.wait(300)
     assert site.seconds_over("grid", 35.0) == before
+
+
+def test_pausing_car_on_full_circuit_goes_on_within_quarter_of_hour() -> None:
+    # 39 A for three cars, and for two while one pauses.
+    pausing = FullCar(32.0)
+    stations = [make_station(name, car=CarModel(32.0)) for name in "ab"]
+    site = SiteHarness((make_grid(40.0),), [*stations, make_station("p", car=pausing)])
+    site.connect()
+    site.wait(600)
+    pausing.is_hungry = False
+    site.wait(300)
+    assert [site.station(name).draw_a for name in "abp"] == [pytest.approx(19.5, abs=0.5)] * 2 + [0.0]
+    pausing.is_hungry = True
+    site.wait(int(PAUSE_PROBE_S + PAUSE_SPREAD_S + PROBE_S) - 300)
+    assert site.station("p").draw_a == pytest.approx(13.0, abs=0.5)
