@@ -88,7 +88,8 @@ class ScheduleContext(msgspec.Struct, frozen=True, kw_only=True):
     """The EVSE for which profiles are evaluated, in A per phase or `in_watts` of all its phases.
 
     `phases`: the number of phases that share a limit in W. `voltage`: V, line to neutral. `since`: the start
-    of its transaction; None if that is unknown.
+    of its transaction; None if that is unknown. `is_site`: it is a whole site, whose loads share a limit in W
+    on all phases, whatever number of phases a period states.
     """
 
     evse: int
@@ -96,6 +97,7 @@ class ScheduleContext(msgspec.Struct, frozen=True, kw_only=True):
     voltage: float
     since: float | None = None
     in_watts: bool = False
+    is_site: bool = False
 
 
 class LimitSpan(msgspec.Struct, frozen=True):
@@ -301,7 +303,8 @@ def _in_unit_of(period: LimitPeriod, schedule: LimitSchedule, context: ScheduleC
     """Return the limit of a period in the unit of the context; one in that unit stays exact."""
     if schedule.watts is context.in_watts:
         return period.limit
-    watts_per_a = context.voltage * min(period.phases, context.phases)
+    phases = context.phases if context.is_site else min(period.phases, context.phases)
+    watts_per_a = context.voltage * phases
     return period.limit / watts_per_a if schedule.watts else period.limit * watts_per_a
 
 

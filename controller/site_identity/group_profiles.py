@@ -53,7 +53,7 @@ class GroupProfiles:
     def __init__(self, version: Version, voltage: float, connection_a: float) -> None:
         self._version = version
         self._connection_a = connection_a
-        self._context = ScheduleContext(evse=0, phases=PHASES, voltage=voltage)
+        self._context = ScheduleContext(evse=0, phases=PHASES, voltage=voltage, is_site=True)
         self._profiles: dict[int, BackendProfile] = {}
         self.revision = 0
         """Rises with each change of the profiles."""

@@ -21,10 +21,13 @@ def a_site(version: Version) -> GroupProfiles:
 
 
 def setting(version: Version, limit: float = 40.0, *, number: int = 1, level: int = 0, **other: Any) -> bytes:
-    """A SetChargingProfile for the site; `other`: duration, unit, start, purpose."""
+    """A SetChargingProfile for the site; `other`: duration, unit, phases, start, purpose."""
+    period = {"startPeriod": 0, "limit": limit}
+    if "phases" in other:
+        period["numberPhases"] = other["phases"]
     schedule: dict[str, Any] = {
         "chargingRateUnit": other.get("unit", "A"),
-        "chargingSchedulePeriod": [{"startPeriod": 0, "limit": limit}],
+        "chargingSchedulePeriod": [period],
     }
     if "start" in other:
         schedule["startSchedule"] = format_time(other["start"])
@@ -84,6 +87,16 @@ def test_site_limit_in_watts_is_of_three_phases(version: Version) -> None:
     site = a_site(version)
     ask(site, version, "SetChargingProfile", setting(version, 27_600.0, unit="W"))
     assert site.limit_a(NOON) == pytest.approx(40.0)
+
+
+@VERSIONS
+@pytest.mark.parametrize("phases", [1, 2])
+def test_site_limit_in_watts_is_total_whatever_number_of_phases(version: Version, phases: int) -> None:
+    site = a_site(version)
+    ask(site, version, "SetChargingProfile", setting(version, 10_350, unit="W", phases=phases))
+    assert site.limit_a(NOON) == 15
+    ask(site, version, "SetChargingProfile", setting(version, 16, phases=phases))
+    assert site.limit_a(NOON) == 16
 
 
 @VERSIONS
