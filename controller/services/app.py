@@ -63,10 +63,11 @@ from controller.services.load_management.energy_service import EnergyService
 from controller.services.load_management.load_management_service import LoadManagementService
 from controller.services.load_management.meter_values_service import MeterValuesService, meter_values_modes
 from controller.services.load_management.site_meters import MeterReadiness, SiteMeters
+from controller.services.machine.clock_state import is_synchronised
 from controller.services.machine.journal_log import set_log_level
 from controller.services.machine.systemd import notify, notify_ready, select_listeners, take_listening_sockets
 from controller.services.machine.time_service import make_time_service
-from controller.services.machine.wall_clock import find_station_time, utc
+from controller.services.machine.wall_clock import find_last_write, find_station_time, utc
 from controller.services.overlay.overlay_service import OverlayService
 from controller.services.publishing.publishing_service import PublishingService
 from controller.services.session_ledger.session_ledger_service import SessionLedger
@@ -153,7 +154,8 @@ class App:
         self._stats = ConnectionStats()
         self._registry = SessionRegistry()
         self._meter_readiness = MeterReadiness(meter.id for meter in config.meter)
-        self._station_time = find_station_time(state_files(Path(config.store.directory)), time.time())
+        self._last_write = find_last_write(state_files(Path(config.store.directory)))
+        self._station_time = find_station_time(self._last_write, time.time())
         self._store = StateStore(Path(config.store.directory))
         self._capabilities = StationCapabilities(config, self._store)
         quirks = {station: self._capabilities.find_quirk(station) for station in self._capabilities.boots}
@@ -415,7 +417,14 @@ class App:
         )
         link = SiteLink(pool, site.id, site.protocol.value)
         return SiteIdentityService(
-            settings, link, self._store, self._mailbox, receivers, self._policy_service
+            settings,
+            link,
+            self._store,
+            self._mailbox,
+            receivers,
+            self._policy_service,
+            is_synchronised,
+            self._last_write,
         )
 
     def _make_dimming(self, config: Config, dimming: DimmingConfig) -> DimmingService:

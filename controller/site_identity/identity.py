@@ -3,6 +3,10 @@
 Sans-IO: events of one link go in, messages and the site's limit come out. It boots until it is accepted,
 sends its status and its heartbeats, and answers every CALL exactly once (OCPP-J 4.1). One of its own CALLs at
 most is without an answer; reports wait for their turn. Times are s: `now` monotonic, `utc` POSIX.
+
+While the gateway's clock is not synchronised, it may be wrong by any time. Then the site's limit is the lower
+one of two: by that clock, and by the time of the backend's last answer, or before the first answer by that of
+the last write before the restart.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ from controller.ocpp.frames import (
     malformed_answer,
     result_frame,
 )
-from controller.ocpp.payloads import Int32, format_time, read_payload
+from controller.ocpp.payloads import Int32, format_time, read_payload, read_time
 from controller.profiles.profile_messages import (
     UnreadableCommandError,
     read_stored_profiles,
@@ -135,6 +139,10 @@ class _BootAnswer(msgspec.Struct):
     interval: Int32 = 0
 
 
+class _TimedAnswer(msgspec.Struct, rename="camel"):
+    current_time: str | None = None
+
+
 class _Trigger(msgspec.Struct, rename="camel"):
     requested_message: str = ""
 
@@ -167,22 +175,36 @@ class SiteIdentity:
         self._reported = SiteLimited(None)
         self._change_at: float | None = None
         """Time of the next change of the limit (s, monotonic); None: not before a profile is set."""
-        self._limit_basis: tuple[int, float] | None = None
-        """Revision of the profiles, and UTC at 0 s monotonic, with which the limit was computed."""
+        self._limit_basis: tuple[int, tuple[float, ...]] | None = None
+        """Revision of the profiles, and the clocks by which the limit was computed."""
+        self._is_synchronised = True
+        self._other_clock: float | None = None
+        """Clock that counts beside the gateway's while that is not synchronised: UTC at 0 s monotonic."""
 
     @property
     def deadline(self) -> float | None:
         """Time of the next TimePassed (s, monotonic)."""
         return earliest(self._send_at, self._change_at)
 
-    def restore(self, records: Iterable[ProfilesStored]) -> list[LogEntry]:
-        """Take over the profiles that were stored before a restart; return what to log of them."""
+    def restore(self, records: Iterable[ProfilesStored], last_clock: float | None = None) -> list[LogEntry]:
+        """Take over the profiles that were stored before a restart; return what to log of them.
+
+        `last_clock`: UTC at 0 s monotonic by the last write before it; None: there was none.
+        """
+        self._other_clock = last_clock
         found, entries = read_stored_profiles(each for each in records if each.station == self._settings.id)
         self._profiles.restore(found.get((self._settings.id, self._version), ()))
         return entries
 
-    def handle(self, event: IdentityEvent, now: float, utc: float) -> list[IdentityAction]:
-        """Handle one event and return the effects in order. Limits outlive a lost link."""
+    def handle(
+        self, event: IdentityEvent, now: float, utc: float, *, is_synchronised: bool = True
+    ) -> list[IdentityAction]:
+        """Handle one event and return the effects in order. Limits outlive a lost link.
+
+        `is_synchronised`: the gateway's clock is.
+        """
+        self._is_synchronised = is_synchronised
+        self._other_clock = None if is_synchronised else self._other_clock
         actions: list[IdentityAction] = []
         match event:
             case BackendUp():
@@ -264,6 +286,7 @@ class SiteIdentity:
         return []
 
     def _on_answer(self, action: str, answer: Answer, now: float, utc: float) -> list[IdentityAction]:
+        self._set_backend_clock(answer, now)
         if action != "BootNotification":
             return []
         answered = read_payload(_BootAnswer, answer.payload) if isinstance(answer, CallResult) else None
@@ -286,6 +309,15 @@ class SiteIdentity:
             status = {"connectorId": 0, "errorCode": "NoError", "status": "Available"}
             actions += self._send("StatusNotification", status | {"timestamp": format_time(utc)}, now)
         return actions
+
+    def _set_backend_clock(self, answer: Answer, now: float) -> None:
+        """Take the time that an answer of the backend has, where the gateway's clock may be wrong."""
+        if self._is_synchronised or not isinstance(answer, CallResult):
+            return
+        answered = read_payload(_TimedAnswer, answer.payload)
+        utc = None if answered is None else read_time(answered.current_time)
+        if utc is not None:
+            self._other_clock = utc - now
 
     def _on_call(self, command: Call, utc: float) -> list[IdentityAction]:
         if command.action in SERVED_ACTIONS or _is_certificate_trigger(command):
@@ -320,14 +352,25 @@ class SiteIdentity:
 
     def _changed_limit(self, now: float, utc: float) -> list[IdentityAction]:
         """Return the site's limit if it has changed: by a profile, by time, or by a clock that was set."""
-        revision, clock = self._limit_basis or (-1, 0.0)
+        clocks = (utc - now,) if self._other_clock is None else (utc - now, self._other_clock)
         is_due = self._change_at is not None and now >= self._change_at
-        if not is_due and revision == self._profiles.revision and abs(utc - now - clock) < CLOCK_SET_S:
+        if not is_due and self._is_computed_by(clocks):
             return []
-        self._limit_basis = (self._profiles.revision, utc - now)
-        limited, change = SiteLimited(*self._profiles.limits_a(utc)), self._profiles.next_change(utc)
-        self._change_at = None if change is None else now + change - utc
+        self._limit_basis = (self._profiles.revision, clocks)
+        own, outside = zip(*(self._profiles.limits_a(now + clock) for clock in clocks), strict=True)
+        changes = [(self._profiles.next_change(now + clock), clock) for clock in clocks]
+        self._change_at = earliest(*(None if at is None else at - clock for at, clock in changes))
+        limited = SiteLimited(lowest(*own), lowest(*outside))
         if limited == self._reported:
             return []
         self._reported = limited
         return [limited]
+
+    def _is_computed_by(self, clocks: tuple[float, ...]) -> bool:
+        """Return True if the limit was computed by the same profiles and clocks."""
+        revision, before = self._limit_basis or (-1, ())
+        return (
+            revision == self._profiles.revision
+            and len(before) == len(clocks)
+            and all(abs(was - clock) < CLOCK_SET_S for was, clock in zip(before, clocks, strict=True))
+        )

@@ -21,18 +21,24 @@ def find_time_of_day() -> float | None:
     return None if now < EARLIEST else now
 
 
-def find_station_time(files: Iterable[Path], utc: float) -> StationTime:
-    """Return the time for stations; the last known one is that of the newest of files of the run before.
-
-    `utc`: what the clock shows now (POSIX s).
+def find_last_write(files: Iterable[Path]) -> float | None:
+    """Return when the newest of files of the run before was written (POSIX s); None: there is none.
 
     To be called at the start, before any of them is written.
     """
-    known = [EARLIEST]
+    written: list[float] = []
     for file in files:
         with contextlib.suppress(OSError):
-            known.append(file.stat().st_mtime)
-    return StationTime(max(known) - utc)
+            written.append(file.stat().st_mtime)
+    return max(written, default=None)
+
+
+def find_station_time(last_write: float | None, utc: float) -> StationTime:
+    """Return the time for stations; the last known one is that of the last write of the run before.
+
+    `utc`: what the clock shows now (POSIX s).
+    """
+    return StationTime(max(EARLIEST, last_write or EARLIEST) - utc)
 
 
 def format_end(until: float, made_at: float, zone: ZoneInfo) -> str:

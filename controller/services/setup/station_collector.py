@@ -54,7 +54,7 @@ class StationCollector:
         host = UnknownStationHost(
             self._stats.unknown_stations,
             most_links=MOST_LINKS,
-            station_time=find_station_time((), time.time()),
+            station_time=find_station_time(None, time.time()),
         )
         async with trio.open_nursery() as nursery:
             try:

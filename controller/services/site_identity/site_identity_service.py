@@ -40,6 +40,9 @@ from controller.transport.deadline_timer import DeadlineTimer
 
 log = logging.getLogger("controller.identity")
 
+CLOCK_CHECK_S = 10.0
+"""Interval (s) of checks of the clock: one that was set changes which limit of the backend holds."""
+
 
 class SiteReceivers(msgspec.Struct, frozen=True, kw_only=True):
     """Receivers of what the backend sends to the site.
@@ -53,7 +56,11 @@ class SiteReceivers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SiteIdentityService:
-    """The site as a station of its backend. `mailbox` has the messages of other services for it."""
+    """The site as a station of its backend. `mailbox` has the messages of other services for it.
+
+    `read_clock_state`: returns True while the gateway's clock is synchronised. `last_write`: time of the last
+    write before the restart (POSIX s); None: there was none.
+    """
 
     def __init__(
         self,
@@ -62,20 +69,24 @@ class SiteIdentityService:
         store: StateStore,
         mailbox: SiteMailbox,
         receivers: SiteReceivers,
-        policy_service: PolicyService | None = None,
+        policy_service: PolicyService | None,
+        read_clock_state: Callable[[], bool],
+        last_write: float | None,
     ) -> None:
         self._link = link
         self._store = store
         self._mailbox = mailbox
         self._receivers = receivers
         self._policy_service = policy_service
+        self._read_clock_state = read_clock_state
         self._policy: SiteLinkPolicy | None = None
         if policy_service is not None:
             self._policy = SiteLinkPolicy(
                 policy_service.enforcer, settings.version, settings.id, link.backend
             )
         self._identity = SiteIdentity(settings, lambda: str(uuid.uuid4()))
-        for entry in self._identity.restore(store.load(ProfilesStored)):
+        last_clock = None if last_write is None else last_write - trio.current_time()
+        for entry in self._identity.restore(store.load(ProfilesStored), last_clock):
             log.log(entry.level, "%s", entry.text)
         self._timer = DeadlineTimer(lambda: self._identity.deadline)
         self._turn = trio.StrictFIFOLock()
@@ -86,12 +97,19 @@ class SiteIdentityService:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_time)
             nursery.start_soon(self._send_mail)
-            await self._handle(TimePassed())  # limits that were stored before a restart hold from the start
+            # Limits that were stored before a restart hold from the start.
+            await self._handle(TimePassed())
+            nursery.start_soon(self._check_clock)
             nursery.start_soon(self._link.run, self._on_link_event)
 
     async def _keep_time(self) -> None:
         while True:
             await self._timer.wait_due()
+            await self._handle(TimePassed())
+
+    async def _check_clock(self) -> None:
+        while True:
+            await trio.sleep(CLOCK_CHECK_S)
             await self._handle(TimePassed())
 
     async def _send_mail(self) -> None:
@@ -121,7 +139,8 @@ class SiteIdentityService:
     async def _pass_event(self, event: IdentityEvent) -> None:
         """Pass an event to the identity and execute what follows; the messages are signed by policy."""
         now = trio.current_time()
-        actions = self._identity.handle(event, now, utc(now))
+        is_synchronised = self._read_clock_state()
+        actions = self._identity.handle(event, now, utc(now), is_synchronised=is_synchronised)
         self._timer.update()
         await self._execute(actions)
 

@@ -13,7 +13,7 @@ import trio
 from controller.config.loader import check_config
 from controller.model.plausible_time import EARLIEST
 from controller.services.load_management.load_management_service import LoadManagementService
-from controller.services.machine.wall_clock import find_station_time
+from controller.services.machine.wall_clock import find_last_write, find_station_time
 from controller.store.sqlite_journal import state_files
 from controller.store.state_store import StateStore
 
@@ -80,8 +80,8 @@ def test_station_time_is_that_of_newest_file_of_the_run_before(tmp_path: Path) -
     for name, written in (("state.sqlite", EARLIEST + 100.0), ("state.sqlite-wal", EARLIEST + 900.0)):
         (tmp_path / name).write_text("x")
         os.utime(tmp_path / name, (written, written))
-    time = find_station_time(state_files(tmp_path), 30.0)
+    time = find_station_time(find_last_write(state_files(tmp_path)), 30.0)
     assert time.given_at(30.0) == EARLIEST + 900.0
     assert time.given_at(90.0) == EARLIEST + 960.0
     assert time.given_at(EARLIEST + 5000.0) == EARLIEST + 5000.0
-    assert find_station_time(state_files(tmp_path / "none"), 30.0).given_at(30.0) == EARLIEST
+    assert find_station_time(find_last_write(state_files(tmp_path / "none")), 30.0).given_at(30.0) == EARLIEST

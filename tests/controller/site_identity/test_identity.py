@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,6 +13,7 @@ import pytest
 from controller.model.effects import BackendLost, BackendUp, TimePassed, ToBackend
 from controller.model.journal import Persist, ProfilesStored
 from controller.ocpp.frames import Version, parse
+from controller.ocpp.payloads import format_time
 from controller.site_identity.group_profiles import MOST_GROUP_PROFILES
 from controller.site_identity.identity import (
     RETRY_S,
@@ -127,6 +130,61 @@ def test_identity_limit_follows_clock_that_was_set(version: Version) -> None:
     scenario.others.clear()
     scenario.identity.handle(TimePassed(), 1.0, NOON + 1.0)
     assert scenario.identity.handle(TimePassed(), 2.0, NOON + 700.0)[-1:] == [SiteLimited(None)]
+
+
+DAY_S = 86_400.0
+
+
+def restarted(version: Version, profile: bytes) -> SiteIdentity:
+    """Return the identity after a restart 10 min after a profile was set: 0 s monotonic is then."""
+    before = IdentityHarness(version)
+    before.request("SetChargingProfile", profile)
+    [kept] = [each for each in before.others if isinstance(each, Persist)]
+    identity = IdentityHarness(version).identity
+    identity.restore((each for each in kept.records if isinstance(each, ProfilesStored)), NOON + 600.0)
+    return identity
+
+
+def limits_in(actions: Sequence[object]) -> list[SiteLimited]:
+    return [each for each in actions if isinstance(each, SiteLimited)]
+
+
+@VERSIONS
+@pytest.mark.parametrize("wrong_by_s", [-400 * DAY_S, -20_000 * DAY_S, 2 * DAY_S])
+def test_identity_limit_holds_while_clock_may_be_wrong(version: Version, wrong_by_s: float) -> None:
+    identity = restarted(version, setting(version, start=NOON, duration=7200))
+
+    def limits_at(now: float) -> list[SiteLimited]:
+        clock = NOON + 600.0 + wrong_by_s + now
+        return limits_in(identity.handle(TimePassed(), now, clock, is_synchronised=False))
+
+    assert limits_at(0.0) == [SiteLimited(40.0)]
+    assert limits_at(6599.0) == []
+    assert identity.deadline == 6600.0
+    assert limits_at(6600.0) == [SiteLimited(None)]
+
+
+@VERSIONS
+def test_identity_limit_follows_synchronised_clock_alone(version: Version) -> None:
+    identity = restarted(version, setting(version, start=NOON, duration=7200))
+    limited = identity.handle(TimePassed(), 0.0, 100.0, is_synchronised=False)
+    assert limits_in(limited) == [SiteLimited(40.0)]
+    assert limits_in(identity.handle(TimePassed(), 10.0, NOON + 7199.0)) == []
+    assert limits_in(identity.handle(TimePassed(), 11.0, NOON + 7200.0)) == [SiteLimited(None)]
+
+
+@VERSIONS
+def test_identity_limit_follows_backend_clock_until_synchronised(version: Version) -> None:
+    scenario = IdentityHarness(version)
+    handle = partial(scenario.identity.handle, is_synchronised=False)
+    [boot] = handle(BackendUp(), 0.0, 100.0)
+    assert isinstance(boot, OwnFrame)
+    answer = {"status": "Accepted", "interval": 300, "currentTime": format_time(NOON)}
+    accepted = msgspec.json.encode([3, boot.frame.id, answer]).decode()
+    handle(received(accepted), 0.0, 100.0)
+    profile = setting(version, start=NOON, duration=600).decode()
+    actions = handle(received(f'[2,"b","SetChargingProfile",{profile}]'), 1.0, 101.0)
+    assert limits_in(actions) == [SiteLimited(40.0)]
 
 
 @VERSIONS
