@@ -38,6 +38,9 @@ from controller.dimming.verification import ProofVerifier
 from controller.model.effects import LogEntry
 from controller.model.journal import Persist
 
+SOURCES_REPORT_S = 5.0
+"""Time after a restart within which the backend's limits are reported (s)."""
+
 
 class DimmingController:
     """The dimming of one grid connection, from `now` on (s, monotonic)."""
@@ -63,6 +66,9 @@ class DimmingController:
         self._clock_trusted = False
         self._to_restore: DimmingMemory | None = None
         """Stored state, to be restored again once the time is known."""
+        self._restored_at = now
+        self._is_changed = False
+        """True if the stored state is to be replaced."""
         self._effective = EffectiveLimit()
         self._sources_change_at = -math.inf
         """Time (s) of the next change of a source by itself; until then only its own events change it."""
@@ -93,16 +99,29 @@ class DimmingController:
         """
         self._clock_trusted = clock_trusted
         self._to_restore = None if clock_trusted else memory
+        self._restored_at = now
         self._commands.restore(memory.obeyed)
         self._eebus.restore(memory.failsafes, now)
-        self._restore_limits(memory, now, utc if clock_trusted else memory.saved)
+        utc = max(utc, memory.saved) if clock_trusted else memory.saved
+        for source in self._limit_sources.keys() & memory.limits:
+            self._limit_sources[source].restore(memory.limits[source], now, utc)
+        if memory.dimmed_since is not None:
+            # The backend's limits are not among the stored ones: they are reported a moment later.
+            is_backend_source = any(each.kind == "ocpp" for each in self._settings.sources)
+            ended_at = now + SOURCES_REPORT_S if is_backend_source else now
+            self._outcomes.restore(memory.dimmed_since + now - utc, ended_at, now)
 
     def handle(self, event: DimmingEvent, now: float, utc: float) -> list[DimmingAction]:
         """Handle one event and return the actions in order. `utc` is POSIX s.
 
         Records are marked where their time may be wrong.
         """
-        found = self._handle(event, CommandMoments(now, utc))
+        at = CommandMoments(now, utc)
+        dimmed_since = self._outcomes.dimmed_since
+        found = self._handle(event, at)
+        if self._is_changed or self._outcomes.dimmed_since != dimmed_since:
+            self._is_changed = False
+            found.append(self._persist(at))
         actions = [action for kind in ORDER for action in found if type(action) is kind]
         if self._clock_trusted:
             return actions
@@ -123,7 +142,7 @@ class DimmingController:
                 actions += self._set_limit(event, at)
             case SourceReached(source=source, there=there):
                 self._limit_sources[source].set_reached(there, now)
-                actions += [self._persist(at)] if self._settings.can_be_lost(source) else []
+                self._is_changed |= self._settings.can_be_lost(source)
             case EebusReported() | DimmingTick():
                 actions += self._on_eebus(event, at)
             case ProductionAnswered():
@@ -148,7 +167,8 @@ class DimmingController:
         done: list[DimmingAction] = []
         if (command := handled.open_command) is not None:
             self._outcomes.add_command(command)
-            done = [self._persist(at), *self._update_effective(at)]
+            self._is_changed = True
+            done = self._update_effective(at)
         return [*self._commands.answer(handled, self._effective, before, at), *done]
 
     def _on_eebus(self, event: EebusReported | DimmingTick, at: CommandMoments) -> list[DimmingAction]:
@@ -156,7 +176,8 @@ class DimmingController:
             actions, changed = self._eebus.handle(event, at.now)
         else:
             actions, changed = self._eebus.on_tick(at.now)
-        return [*actions, self._persist(at)] if changed else actions
+        self._is_changed |= changed
+        return actions
 
     def _set_limit(self, event: SourceLimited, at: CommandMoments) -> list[DimmingAction]:
         self._limit_sources[event.source].set_limit(event.begin_limit(at.now), (), at.now)
@@ -164,9 +185,13 @@ class DimmingController:
 
     def _set_clock_trusted(self, trusted: bool, at: CommandMoments) -> None:
         self._clock_trusted = trusted
-        if trusted and self._to_restore is not None:
-            memory, self._to_restore = self._to_restore, None
-            self._restore_limits(memory, at.now, at.utc)
+        if not trusted or self._to_restore is None:
+            return
+        memory, self._to_restore = self._to_restore, None
+        utc = max(at.utc, memory.saved)
+        for source in self._limit_sources.keys() & memory.limits:
+            self._limit_sources[source].restore_times(memory.limits[source], at.now, utc)
+        self._is_changed = True
 
     # -- what comes out -------------------------------------------------------------------------------
 
@@ -193,19 +218,21 @@ class DimmingController:
     # -- memory ---------------------------------------------------------------------------------------
 
     def _persist(self, at: CommandMoments) -> Persist:
-        """Return the state to store; limits of kind "ocpp" are stored with their profiles."""
+        """Return the state to store; limits of kind "ocpp" are stored with their profiles.
+
+        While the time of day is unknown, that of the restored state goes on: a limit keeps its end by it.
+        """
+        restored = self._to_restore
+        utc = at.utc if restored is None else restored.saved + at.now - self._restored_at
+        since = self._outcomes.dimmed_since
         memory = DimmingMemory(
-            saved=at.utc,
-            limits={each.source: each.memory(at.now, at.utc) for each in self._signed_sources},
+            saved=utc,
+            limits={each.source: each.memory(at.now, utc) for each in self._signed_sources},
             obeyed=self._commands.obeyed,
             failsafes=self._eebus.failsafes,
+            dimmed_since=None if since is None else since + utc - at.now,
         )
         return Persist((memory,))
-
-    def _restore_limits(self, memory: DimmingMemory, now: float, utc: float) -> None:
-        for source, saved in memory.limits.items():
-            if source in self._limit_sources:
-                self._limit_sources[source].restore(saved, now, max(utc, memory.saved))
 
     @property
     def _sources(self) -> tuple[LimitSource | EebusSource | DigitalInputs, ...]:

@@ -4,9 +4,8 @@ A source's limits are its own: it replaces and lifts its own alone. No command o
 raise what another has set; there is no rank among limits, only among those who may lift.
 
 A limit is for all controllable EVSEs together, or for one EVSE (direct control). Both kinds hold at once. A
-newer one of the source takes the older one's place. A limit whose time has not come yet is stored beside the
-one in force: there is one of each, for the newest limit counts. What a newer limit has replaced does not come
-back when that ends.
+newer one of the source takes the older one's place from its begin on: what it has replaced does not come back
+when it ends. A limit that begins only after that is stored beside it.
 
 A link to the source that is lost ends no limit: each carries its own end. Where the source has declared that
 it must be received (`lost_after_s`), its failsafe holds beside them once it has not been for so long, until
@@ -32,6 +31,9 @@ PhaseWatts = tuple[float | None, float | None, float | None]
 """W on the site's L1, L2, L3; None where there is no limit."""
 
 NO_PHASES: PhaseWatts = (None, None, None)
+
+MOST_LATER = 24
+"""Limits of a source whose time has not come, of each kind."""
 
 
 def lowest(*watts: float | None) -> float | None:
@@ -163,20 +165,23 @@ class LimitSource:
         self._failsafe = failsafe
         self._lost_after_s = lost_after_s
         self._away_since: float | None = now
+        self._was_reached = False
         self._limits: dict[EvseRef | None, tuple[SourceLimit, ...]] = {}
 
     def set_limit(self, limit: SourceLimit, evses: Iterable[EvseRef], now: float) -> None:
         """Set the limit of the source for these EVSEs each or, without any, for all together.
 
-        Who lifts his limit for all together lifts all that he has set.
+        Who lifts his limit for all together lifts all that he has set. Of limits whose time has not come,
+        `MOST_LATER` are stored at most: those that begin first.
         """
         keys: set[EvseRef | None] = set(evses)
         if not keys:
             keys = {None} if limit.watts is not None else {None, *self._limits}
         limits = self._limits
         for key in keys:
-            kept = [each for each in limits.get(key, ()) if each.begins <= now < limit.begins]
-            limits[key] = (*kept, replace(limit, evse=key))
+            kept = [each for each in limits.get(key, ()) if not _replaces(limit, each)]
+            ordered = sorted((*kept, replace(limit, evse=key)), key=lambda each: each.begins)
+            limits[key] = tuple(ordered[: MOST_LATER + 1])
         self._limits = {key: each for key in limits if (each := self._standing(key, now))}
 
     def set_failsafe(self, failsafe: SourceFailsafe) -> None:
@@ -186,7 +191,7 @@ class LimitSource:
     def set_reached(self, there: bool, now: float) -> None:
         """Update whether the link to the source is open."""
         if there:
-            self._away_since = None
+            self._away_since, self._was_reached = None, True
         elif self._away_since is None:
             self._away_since = now
 
@@ -228,16 +233,23 @@ class LimitSource:
 
     def restore(self, memory: LimitSourceMemory, now: float, utc: float) -> None:
         """Restore the stored state; a source that was reached counts as lost from now on."""
+        self._away_since = now
+        if memory.failsafe is not None:
+            self._failsafe = memory.failsafe
+        self.restore_times(memory, now, utc)
+
+    def restore_times(self, memory: LimitSourceMemory, now: float, utc: float) -> None:
+        """Restore the stored limits, and since when the source is lost unless it has been reached again.
+
+        To be repeated once the time of day is known.
+        """
         earlier = now - utc
         self._limits = {}
         for limit in memory.limits:
             shifted = _shifted(limit, earlier)
             self._limits[limit.evse] = (*self._limits.get(limit.evse, ()), shifted)
-        if memory.failsafe is not None:
-            self._failsafe = memory.failsafe
-        self._away_since = now
-        if memory.away_since is not None:
-            self._away_since = min(now, memory.away_since + earlier)
+        if memory.away_since is not None and self._away_since is not None and not self._was_reached:
+            self._away_since = min(self._away_since, memory.away_since + earlier)
 
     def _lost(self) -> SourceLimit | None:
         """Return the failsafe of a source that stays lost."""
@@ -266,6 +278,13 @@ class LimitSource:
             else:
                 newest = limit
         return (*waiting,) if newest is None or not newest.holds(now) else (newest, *waiting)
+
+
+def _replaces(newer: SourceLimit, older: SourceLimit) -> bool:
+    """Return True if an older limit of the source begins while a newer one holds, or after it was lifted."""
+    if older.begins < newer.begins:
+        return False
+    return newer.watts is None or newer.until is None or older.begins < newer.until
 
 
 def _shifted(limit: SourceLimit, by_s: float) -> SourceLimit:

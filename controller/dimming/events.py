@@ -130,15 +130,17 @@ DimmingEvent = (
 
 
 class DimmingMemory(Record, frozen=True, kw_only=True, rename={"limits": "words", "obeyed": "said"}):
-    """Stored state: limits and obeyed commands by source, failsafe values. `saved` is POSIX s.
+    """Stored state: limits and obeyed commands by source, failsafe values.
 
-    The stored names are older than those of the members.
+    `saved`, and `dimmed_since` (None: no limit applied) are POSIX s. The stored names are older than those of
+    the members.
     """
 
     saved: float
     limits: Mapping[str, LimitSourceMemory] = {}
     obeyed: Mapping[str, CommandContext] = {}
     failsafes: Mapping[str, lpc.Failsafe] = {}
+    dimmed_since: float | None = None
 
 
 class DimmingChanged(msgspec.Struct, frozen=True):

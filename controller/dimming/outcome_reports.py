@@ -33,6 +33,8 @@ class OutcomeReporter:
         self._signatures = signatures
         self._effective = EffectiveLimit()
         self._dimmed_since = now
+        self._ended_unless_at = math.inf
+        """Time (s) from which on the limit of before a restart has ended if none applies; inf: none was."""
         self._watch: EffectWatch | None = None
         self._open: list[OpenCommand] = []
         self._decisions: Mapping[EvseRef, tuple[float, str]] = {}
@@ -43,10 +45,26 @@ class OutcomeReporter:
         """Time of the next outcome by time alone; None: there is none."""
         return None if self._watch is None else self._watch.deadline
 
+    @property
+    def dimmed_since(self) -> float | None:
+        """Time from which on a limit has applied (s, monotonic); None: none applies."""
+        return self._dimmed_since if self._effective.dimmed or self._is_restored else None
+
+    def restore(self, dimmed_since: float, ended_at: float, now: float) -> None:
+        """Restore that a limit applied before a restart, from `dimmed_since` on (s, monotonic).
+
+        It has ended unless one applies at `ended_at`.
+        """
+        self._dimmed_since, self._ended_unless_at = min(now, dimmed_since), ended_at
+
     def add_command(self, command: OpenCommand) -> None:
         """Report the effect of this command, too."""
         self._open.append(command)
         del self._open[:-MOST_OPEN]
+
+    @property
+    def _is_restored(self) -> bool:
+        return self._ended_unless_at < math.inf
 
     def on_limit(self, effective: EffectiveLimit, at: CommandMoments) -> list[DimmingAction]:
         """Record that another limit applies."""
@@ -61,8 +79,9 @@ class OutcomeReporter:
                 RecordEvidence(EvidenceKind.READINGS, readings),
                 RecordEvidence(EvidenceKind.RELEASE, lasted),
             ]
-        if not was.dimmed:
+        if not was.dimmed and not self._is_restored:
             self._dimmed_since = at.now
+        self._ended_unless_at = math.inf
         self._watch = EffectWatch(effective, self.measurement, at.now)
         readings = dimming_records.readings("before", self.measurement, at)
         return [
@@ -81,7 +100,13 @@ class OutcomeReporter:
 
     def on_time(self, at: CommandMoments) -> list[DimmingAction]:
         """Return what follows from the time that has passed."""
-        return [] if self._watch is None else self._report_all(self._watch.pass_time(at.now), at)
+        if self._watch is not None:
+            return self._report_all(self._watch.pass_time(at.now), at)
+        if at.now < self._ended_unless_at:
+            return []
+        self._ended_unless_at = math.inf
+        since = at.text(self._dimmed_since)
+        return [RecordEvidence(EvidenceKind.RELEASE, {"since": since, "endedWhileStopped": True})]
 
     def needs_decisions(self, now: float) -> bool:
         """Return True if decisions are to be recorded: once for each limit, and then at intervals."""

@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from controller.dimming.command_handler import LOGGED_A_MINUTE, REFUSALS_A_MINUTE
 from controller.dimming.digital_inputs import DigitalInput, DigitalInputsSettings
 from controller.dimming.dimming_controller import DimmingController
-from controller.dimming.dimming_settings import SourceSettings
+from controller.dimming.dimming_settings import DimmingSettings, SourceSettings
 from controller.dimming.events import (
     ClockTrusted,
     CommandAnswer,
@@ -22,6 +23,7 @@ from controller.dimming.events import (
     InputsRead,
     Measured,
     NotifyBackends,
+    RecordEvidence,
     SourceLimited,
     SourceReached,
 )
@@ -216,6 +218,33 @@ def test_command_for_later_waits() -> None:
     assert msgspec.json.decode(notices.payload)["timeToEffectS"] == 2
 
 
+def test_commands_for_later_hold_beside_others_that_they_do_not_meet() -> None:
+    scenario = DimmingHarness()
+    limits = [(600, 1200, 9000.0), (1800, 2400, 8500.0), (0, 120, 8000.0), (1300, 1500, 8200.0)]
+    for number, (begins, ends, watts) in enumerate(limits, 1):
+        scenario.send_command(command(number, watts, begins=begins, ends=ends), "dso")
+    found = []
+    for now in (10, 130, 700, 1250, 1400, 1600, 1900, 2500):
+        scenario.handle(DimmingTick(), now)
+        found.append(scenario.total_w)
+    assert found == [8000.0, None, 9000.0, None, 8200.0, None, 8500.0, None]
+
+
+def test_command_replaces_those_that_begin_within_its_time() -> None:
+    scenario = DimmingHarness()
+    scenario.send_command(command(1, 9000.0, begins=600, ends=1200), "dso")
+    scenario.send_command(command(2, 8000.0, begins=300, ends=900), "dso")
+    found = []
+    for now in (310, 700, 1000):
+        scenario.handle(DimmingTick(), now)
+        found.append(scenario.total_w)
+    assert found == [8000.0, 8000.0, None]
+    scenario.send_command(command(3, 9000.0, begins=2000, ends=2600), "dso")
+    scenario.send_command(command(4, None, begins=1000, ends=1100), "dso")
+    scenario.handle(DimmingTick(), 2100)
+    assert not scenario.controller.effective.dimmed
+
+
 def test_dimming_controller_lost_source_has_failsafe_until_reached() -> None:
     scenario = DimmingHarness()
     scenario.send_command(command(1, 9000.0, failsafe={"limitW": 8000, "durationS": 3600}), "dso")
@@ -266,6 +295,78 @@ def test_dimming_controller_restart_without_clock_keeps_limits(trusted_at: float
     assert after.effective.dimmed
     after.handle(ClockTrusted(True), 30.0, trusted_at)
     assert after.effective.dimmed is holds
+
+
+@pytest.mark.parametrize("wrong_by_s", [-200 * 86_400.0, 200 * 86_400.0])
+@pytest.mark.parametrize("corrected", [False, True])
+def test_limit_outlives_second_restart_after_wrong_clock(wrong_by_s: float, corrected: bool) -> None:
+    before = DimmingHarness()
+    before.send_command(command(1, 9000.0), "dso", at=10)
+    memory = before.take_memory()
+    wrong = DimmingController(SETTINGS, PlainSignatures(), 0.0)
+    wrong.restore(memory, 0.0, NOON + wrong_by_s, clock_trusted=False)
+    wrong.handle(DimmingTick(), 0.0, NOON + wrong_by_s)
+    stored = wrong.handle(SourceReached("dso", False), 20.0, NOON + 20.0 + wrong_by_s)
+    if corrected:
+        stored = wrong.handle(ClockTrusted(True), 60.0, NOON + 90.0)
+    [persist] = [each for each in stored if isinstance(each, Persist)]
+    [memory] = persist.records
+    assert isinstance(memory, DimmingMemory)
+    right = DimmingController(SETTINGS, PlainSignatures(), 5.0)
+    right.restore(memory, 5.0, NOON + 100.0, clock_trusted=True)
+    right.handle(DimmingTick(), 5.0, NOON + 100.0)
+    assert right.effective.total is not None
+    assert (right.effective.total.watts, right.effective.total.until) == (9000, 5 + 3500)
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_source_reached_before_clock_is_known_has_no_failsafe(reached: bool) -> None:
+    before = DimmingHarness()
+    before.send_command(command(1, None), "dso", at=10)
+    after = DimmingController(SETTINGS, PlainSignatures(), 0.0)
+    after.restore(before.take_memory(), 0.0, 0.0, clock_trusted=False)
+    after.handle(SourceReached("dso", reached), 5.0, 5.0)
+    after.handle(ClockTrusted(True), 30.0, NOON + 200.0)
+    after.handle(DimmingTick(), 2000.0, NOON + 2170.0)
+    assert after.effective.dimmed is not reached
+
+
+@pytest.mark.parametrize(
+    ("settings", "waits"),
+    [(SETTINGS, True), (replace(SETTINGS, sources=SETTINGS.sources[:2]), False)],
+    ids=["backend may limit", "signed only"],
+)
+def test_limit_that_ended_while_stopped_has_release_in_evidence(
+    settings: DimmingSettings, waits: bool
+) -> None:
+    before = DimmingHarness()
+    before.send_command(command(1, 9000.0), "dso", at=10)
+    after = DimmingHarness(memory=before.take_memory())
+    controller = DimmingController(settings, PlainSignatures(), 5.0)
+    controller.restore(before.take_memory(), 5.0, NOON + 5000.0, clock_trusted=True)
+    actions = controller.handle(DimmingTick(), 5.0, NOON + 5000.0)
+    if waits:
+        assert actions == []
+        actions = controller.handle(ClockTrusted(True), 15.0, NOON + 5010.0)
+    persist, release = actions
+    assert isinstance(persist, Persist)
+    assert release == RecordEvidence(
+        EvidenceKind.RELEASE, {"since": "2026-11-21T12:00:10.000Z", "endedWhileStopped": True}
+    )
+    assert controller.handle(ClockTrusted(True), 25.0, NOON + 5020.0) == []
+    after.handle(DimmingTick(), 100)
+    assert "release" not in after.evidence_kinds()
+    after.handle(DimmingTick(), 3600)
+    assert after.evidence(EvidenceKind.RELEASE) == [{"lastedS": 3600.0}]
+
+
+def test_limit_that_ended_before_stop_has_no_other_release() -> None:
+    before = DimmingHarness()
+    before.send_command(command(1, 9000.0), "dso", at=10)
+    before.handle(DimmingTick(), 3600)
+    after = DimmingHarness(memory=before.take_memory())
+    after.handle(DimmingTick(), 20)
+    assert after.evidence_kinds() == []
 
 
 def test_ocpp_limit_is_not_stored_here() -> None:
