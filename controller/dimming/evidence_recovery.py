@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from controller.dimming.dimming_messages import CommandMalformedError, read_command
 from controller.dimming.evidence_chain import EvidenceKind, EvidenceRecord
@@ -14,7 +15,7 @@ from controller.dimming.verification import CommandContext
 
 
 def recover_obeyed_commands(records: Iterable[EvidenceRecord]) -> Mapping[str, CommandContext]:
-    """Return, by source, the highest sequence of the commands that were obeyed.
+    """Return, by source, the commands that were obeyed, with the last sequence of each key.
 
     A refused command does not count: its sender must not be able to lock a source out.
     """
@@ -29,9 +30,16 @@ def recover_obeyed_commands(records: Iterable[EvidenceRecord]) -> Mapping[str, C
             if text is None or not isinstance(source, str):
                 continue
             try:
-                sequence = read_command(base64.b64decode(text)).sequence
+                command = read_command(base64.b64decode(text))
             except (CommandMalformedError, ValueError):
                 continue
-            if sequence > obeyed.get(source, CommandContext()).sequence:
-                obeyed[source] = CommandContext(sequence)
+            obeyed[source] = obeyed.get(source, CommandContext()).add_command(command, _signing_keys(body))
     return obeyed
+
+
+def _signing_keys(verdict: Mapping[str, Any]) -> list[str]:
+    """Return the fingerprints of the keys that have signed a command.
+
+    Their roles are not in the record. One that did not have the role has only signed this sequence itself.
+    """
+    return [each["key"] for each in verdict.get("signers", ())]

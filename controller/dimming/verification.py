@@ -203,6 +203,21 @@ class CommandContext(msgspec.Struct, frozen=True):
             return self.sequence
         return max(self.keys.get(key, self.keys.get(ANY_KEY, 0)) for key in keys)
 
+    def add_command(self, command: DimmingCommand, keys: Collection[str]) -> CommandContext:
+        """Return the context with one more command that was obeyed; these keys have signed it."""
+        ids = (*self.ids, command.command_id)[-IDS_KEPT:]
+        # Before keys were recorded, the last sequence was that of any key.
+        last = dict(self.keys) or {ANY_KEY: self.sequence}
+        floor = last.pop(ANY_KEY, 0)
+        for key in keys:
+            before = last.pop(key, 0)  # the keys used last come last
+            last[key] = max(before, command.sequence)
+        # A key that is left out counts as one that was never recorded: its old commands stay refused.
+        left_out = list(last.values())[:-KEYS_KEPT]
+        floor = max([floor, *left_out])
+        newest = {ANY_KEY: floor, **dict(list(last.items())[-KEYS_KEPT:])}
+        return CommandContext(max(self.sequence, command.sequence), ids, newest)
+
 
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """Circumstances of a command. `utc` is POSIX s; `holding`: the sources whose limits apply now.
@@ -336,18 +351,7 @@ class Verification:
 
     def _record_command(self, command: DimmingCommand, source: str, keys: frozenset[str]) -> None:
         obeyed = self._obeyed.get(source, CommandContext())
-        ids = (*obeyed.ids, command.command_id)[-IDS_KEPT:]
-        # Before keys were recorded, the last sequence was that of any key.
-        last = dict(obeyed.keys) or {ANY_KEY: obeyed.sequence}
-        floor = last.pop(ANY_KEY, 0)
-        for key in keys:
-            last.pop(key, None)  # the keys used last come last
-            last[key] = command.sequence
-        # A key that is left out counts as one that was never recorded: its old commands stay refused.
-        left_out = list(last.values())[:-KEYS_KEPT]
-        floor = max([floor, *left_out])
-        newest = {ANY_KEY: floor, **dict(list(last.items())[-KEYS_KEPT:])}
-        self._obeyed[source] = CommandContext(max(obeyed.sequence, command.sequence), ids, newest)
+        self._obeyed[source] = obeyed.add_command(command, keys)
 
 
 def _check_time(command: DimmingCommand, situation: Situation) -> None:
