@@ -25,8 +25,7 @@ from controller.cli.site_archive import (
 from controller.cli.site_files import SiteFiles, find_site_files, read_site, read_store_directory
 from controller.config.loader import InvalidConfigError
 from controller.services.configuration.configuration import load_configuration
-from controller.services.stations.relay_memory import KEY_FILE
-from controller.store.evidence_files import FOLDER, PATTERN
+from controller.store.store_files import FOLDER, KEY_FILE, PATTERN
 from controller.store.store_transfer import PUBLIC_KINDS, SECRET_KINDS, export_lines, open_store_file
 from controller.tomlcheck.diagnostics import FileUnreadableError
 

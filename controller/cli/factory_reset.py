@@ -17,7 +17,7 @@ from controller.cli.arguments import (
     hold_stopped_store,
 )
 from controller.cli.site_files import find_site_files, read_site, read_store_directory
-from controller.store.evidence_files import FOLDER
+from controller.store.store_files import FOLDER
 
 REMAINING = (
     "the log in systemd's journal (journalctl --vacuum-time=1s)",

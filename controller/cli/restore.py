@@ -42,9 +42,10 @@ from controller.cli.site_archive import (
 from controller.cli.site_files import read_store_directory
 from controller.config.loader import InvalidConfigError
 from controller.services.configuration.configuration import load_configuration
-from controller.store.evidence_files import FOLDER
+from controller.store.memory_loss import CONSEQUENCE
 from controller.store.sqlite_journal import FILE, SqliteJournal
 from controller.store.state_journal import Put
+from controller.store.store_files import ASIDE, FOLDER
 from controller.store.store_transfer import import_entries, read_export
 from controller.tomlcheck.diagnostics import FileUnreadableError, render_diagnostics
 
@@ -90,6 +91,7 @@ def _restore(options: Namespace) -> int:
         _give_to_owner(directory, [directory / FILE, directory / FOLDER, *state])
     manifest = archive.manifest
     print(f"restored {manifest.site} as of {manifest.created}: {count_of(len(puts), 'record')}")
+    print(CONSEQUENCE)
     print_left_out(manifest.left_out)
     reload_units(config)
     return _check_restored(config)
@@ -211,7 +213,7 @@ def _move_evidence_aside(directory: Path) -> None:
     """Move files of evidence that are there aside: they are never deleted."""
     folder = directory / FOLDER
     if folder.is_dir() and any(folder.iterdir()):
-        aside = folder.with_name(f"{FOLDER}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+        aside = folder.with_name(f"{ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
         folder.rename(aside)
         print(f"evidence of before is in {aside}")
     folder.mkdir(exist_ok=True, mode=0o750)

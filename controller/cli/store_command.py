@@ -17,6 +17,7 @@ from controller.cli.arguments import (
     read_configuration,
     write_new,
 )
+from controller.store.memory_loss import CONSEQUENCE
 from controller.store.sqlite_journal import FILE, SqliteJournal
 from controller.store.state_journal import StoreError
 from controller.store.store_transfer import export_lines, import_entries, open_store_file, read_export
@@ -70,3 +71,4 @@ def _import(options: argparse.Namespace) -> None:
     for kind, count in sorted(summary.counts.items()):
         print(f"{count:>8}  {kind}")
     print(f"imported {len(puts)} entries, sha256 {summary.sha256}")
+    print(CONSEQUENCE)

@@ -26,7 +26,8 @@ from controller.dimming.evidence_audit import audit
 from controller.services import app
 from controller.services.configuration.configuration import load_configuration
 from controller.signing.signing_keys import new_private_key, read_key_files
-from controller.store.evidence_files import FOLDER, evidence_files
+from controller.store.evidence_files import evidence_files
+from controller.store.store_files import FOLDER
 
 HOUR_S, YEAR_S = 3600.0, 365 * 86_400.0
 REDRAW_S = 0.5

@@ -85,9 +85,18 @@ class CommandHandler:
         """The last obeyed command of each issuer, to be stored."""
         return self._verification.obeyed
 
-    def restore(self, obeyed: Mapping[str, CommandContext]) -> None:
+    @property
+    def unknown_until(self) -> float | None:
+        """When commands were obeyed that are not known, to be stored (`Verification.restore`)."""
+        return self._verification.unknown_until
+
+    def restore(self, obeyed: Mapping[str, CommandContext], unknown_until: float | None) -> None:
         """Restore what was obeyed before a restart."""
-        self._verification.restore(obeyed)
+        self._verification.restore(obeyed, unknown_until)
+
+    def confirm_loss(self, utc: float) -> bool:
+        """Find the end of the unknown time by a trusted clock (POSIX s); return True if it was open."""
+        return self._verification.confirm_loss(utc)
 
     def handle(
         self, event: CommandReceived, limiting: Sequence[str], at: CommandMoments, *, clock_trusted: bool

@@ -100,7 +100,7 @@ class DimmingController:
         self._clock_trusted = clock_trusted
         self._to_restore = None if clock_trusted else memory
         self._restored_at = now
-        self._commands.restore(memory.obeyed)
+        self._commands.restore(memory.obeyed, memory.unknown_until)
         self._eebus.restore(memory.failsafes, now)
         utc = max(utc, memory.saved) if clock_trusted else memory.saved
         for source in self._limit_sources.keys() & memory.limits:
@@ -185,7 +185,10 @@ class DimmingController:
 
     def _set_clock_trusted(self, trusted: bool, at: CommandMoments) -> None:
         self._clock_trusted = trusted
-        if not trusted or self._to_restore is None:
+        if not trusted:
+            return
+        self._is_changed |= self._commands.confirm_loss(at.utc)
+        if self._to_restore is None:
             return
         memory, self._to_restore = self._to_restore, None
         utc = max(at.utc, memory.saved)
@@ -231,6 +234,7 @@ class DimmingController:
             obeyed=self._commands.obeyed,
             failsafes=self._eebus.failsafes,
             dimmed_since=None if since is None else since + utc - at.now,
+            unknown_until=self._commands.unknown_until,
         )
         return Persist((memory,))
 

@@ -132,8 +132,10 @@ DimmingEvent = (
 class DimmingMemory(Record, frozen=True, kw_only=True, rename={"limits": "words", "obeyed": "said"}):
     """Stored state: limits and obeyed commands by source, failsafe values.
 
-    `saved`, and `dimmed_since` (None: no limit applied) are POSIX s. The stored names are older than those of
-    the members.
+    `saved`, and `dimmed_since` (None: no limit applied) are POSIX s. `unknown_until`: when the commands that
+    were obeyed before were no longer known (POSIX s); None: a moment that is found once the clock is trusted.
+
+    The stored names are older than those of the members.
     """
 
     saved: float
@@ -141,6 +143,7 @@ class DimmingMemory(Record, frozen=True, kw_only=True, rename={"limits": "words"
     obeyed: Mapping[str, CommandContext] = {}
     failsafes: Mapping[str, lpc.Failsafe] = {}
     dimmed_since: float | None = None
+    unknown_until: float | None = 0.0
 
 
 class DimmingChanged(msgspec.Struct, frozen=True):

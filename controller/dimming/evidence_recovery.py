@@ -14,13 +14,16 @@ from controller.dimming.evidence_chain import EvidenceKind, EvidenceRecord
 from controller.dimming.verification import CommandContext
 
 
-def recover_obeyed_commands(records: Iterable[EvidenceRecord]) -> Mapping[str, CommandContext]:
+def recover_obeyed_commands(
+    records: Iterable[EvidenceRecord], known: Mapping[str, CommandContext]
+) -> Mapping[str, CommandContext]:
     """Return, by source, the commands that were obeyed, with the last sequence of each key.
 
+    `known`: those of which the stored state is there.
     A refused command does not count: its sender must not be able to lock a source out.
     """
     received: dict[str, str] = {}
-    obeyed: dict[str, CommandContext] = {}
+    obeyed = dict(known)
     for record in records:
         body = record.body
         if record.kind == EvidenceKind.COMMAND and "received" in body:

@@ -7,7 +7,8 @@ after it: without a good signature no sender learns which EVSEs there are, or wh
 A command that is refused changes nothing, not even what counts as a repetition: a forged one cannot use up
 an id or a sequence. Of those that were obeyed the last sequence of each source is kept, for ever, and a
 few ids, for a better word than "sequence went back". That is all memory that it takes: a copy of an older
-command has an older sequence.
+command has an older sequence. Where that memory was lost, or a restore took it back, a command that begins
+before that counts as repeated.
 
 `notBefore` may lie ahead, up to a day: the command is accepted, and begins then.
 
@@ -264,15 +265,24 @@ class Verification:
         self._ranks = {**ranks, **{each.id: each.rank for each in issuers}}
         self._signatures = signatures
         self._obeyed: dict[str, CommandContext] = {}
+        self.unknown_until: float | None = 0.0
+        """When commands were obeyed that are not known (POSIX s); None: to be found by a trusted clock."""
 
     @property
     def obeyed(self) -> Mapping[str, CommandContext]:
         """Obeyed commands by source, to be stored."""
         return dict(self._obeyed)
 
-    def restore(self, obeyed: Mapping[str, CommandContext]) -> None:
+    def restore(self, obeyed: Mapping[str, CommandContext], unknown_until: float | None = 0.0) -> None:
         """Restore the obeyed commands of before a restart."""
-        self._obeyed = dict(obeyed)
+        self._obeyed, self.unknown_until = dict(obeyed), unknown_until
+
+    def confirm_loss(self, utc: float) -> bool:
+        """Find the end of the unknown time by a trusted clock (POSIX s); return True if it was open."""
+        if self.unknown_until is not None:
+            return False
+        self.unknown_until = utc
+        return True
 
     def verify_command(self, received: bytes, situation: Situation) -> CommandVerdict:
         """Verify the bytes of a command; an obeyed one is recorded."""
@@ -336,6 +346,13 @@ class Verification:
         if command.sequence <= last:
             reason = f"sequence {command.sequence}, and {last} was the last of {source}"
             raise _RefusedError(Reason.SEQUENCE_BACK, reason)
+        if self.unknown_until is None or command.begins <= self.unknown_until:
+            until = "now" if self.unknown_until is None else moment(self.unknown_until)
+            reason = (
+                f"which commands were obeyed is not known for the time until {until} and may include it; "
+                "one with a later notBefore is needed"
+            )
+            raise _RefusedError(Reason.REPLAYED, reason)
         most = max(last + MOST_SKIPPED, int((situation.utc + MOST_AHEAD_S) * 1e6))
         if command.sequence > most:
             reason = f"sequence {command.sequence} is too far ahead: {most} is the most now"

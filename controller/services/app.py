@@ -79,7 +79,7 @@ from controller.services.site_identity.site_link import SiteLink
 from controller.services.site_identity.site_mailbox import SiteMailbox
 from controller.services.stations.relay_backends import RelayBackends
 from controller.services.stations.relay_factory import RelayFactory
-from controller.services.stations.relay_memory import KEY_FILE, RelayJournals, open_token_key
+from controller.services.stations.relay_memory import RelayJournals, open_token_key
 from controller.services.stations.session_factory import SessionFactory
 from controller.services.stations.station_admission import StationAdmission
 from controller.services.stations.station_capabilities import StationCapabilities, StationClocks
@@ -109,6 +109,7 @@ from controller.store.eebus_store import EebusStore
 from controller.store.sqlite_journal import state_files
 from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
+from controller.store.store_files import KEY_FILE
 from controller.store.store_lock import hold_store
 from controller.transport.tls import TlsError
 from controller.web.status_model import ControllerStatus, StatusParts

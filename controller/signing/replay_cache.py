@@ -39,7 +39,7 @@ class SeenText(Record, frozen=True):
 class ReplayRecord(Record, frozen=True):
     """Texts to store before the message is forwarded; all made until `forgotten_until` are dropped.
 
-    `provisional`: the texts were lost, and the clock that found that time was not trusted.
+    `provisional`: other texts were lost, and no clock that is trusted has found until when.
     """
 
     seen: tuple[SeenText, ...]
@@ -115,7 +115,10 @@ class ReplayCache:
 
     def confirm_wait(self, utc: float) -> ReplayRecord | None:
         """Find the end of a wait after a loss of the texts, once the clock is trusted; None without one."""
-        return self.end_wait(utc) if self._provisional and self.clock_trusted else None
+        if not self._provisional or not self.clock_trusted:
+            return None
+        self._forgotten_until, self._provisional = max(self._forgotten_until, utc + self.window_s), False
+        return ReplayRecord((), self._forgotten_until)
 
     def add(
         self, signers: Iterable[KeyId], digest: bytes, made: float | None, utc: float

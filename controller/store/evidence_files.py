@@ -48,13 +48,12 @@ from controller.store.evidence_records import (
 )
 from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
+from controller.store.store_files import PATTERN, aside_folders
 
 log = logging.getLogger("controller.store")
 
 _DOUBTFUL = b'"clockTrusted":false'
 """Mark of a record whose time may be wrong; within a text its quotes would be escaped."""
-FOLDER = "evidence"
-PATTERN = "evidence-*.jsonl"
 RETENTION = timedelta(days=2 * 366)
 """Two years (`[dimming]` may set another time): the grid operator's own duty, and so that of the proof."""
 
@@ -179,12 +178,13 @@ class EvidenceLog:
             raise self._failure(error) from error
 
     def records(self) -> Iterator[EvidenceRecord]:
-        """Return all records in the files that can be read, the oldest first."""
+        """Return all records in the files that can be read, those that a restore moved aside first."""
         try:
-            for path in evidence_files(self._directory):
-                for line in path.read_bytes().splitlines():
-                    with contextlib.suppress(InvalidRecordError):
-                        yield read_record(line)
+            for folder in (*aside_folders(self._directory.parent), self._directory):
+                for path in evidence_files(folder):
+                    for line in path.read_bytes().splitlines():
+                        with contextlib.suppress(InvalidRecordError):
+                            yield read_record(line)
         except OSError as error:
             log.error("%s", self._failure(error))
 

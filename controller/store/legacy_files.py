@@ -60,6 +60,11 @@ class LegacyFiles:
                 records += self._read_file(path, reader)
         self.changes = changes_of(records)
 
+    @property
+    def is_present(self) -> bool:
+        """True if there was a file."""
+        return bool(self._read or self.damaged)
+
     def retire(self) -> None:
         """Rename the files whose content is in the store now."""
         for path in self._read:

@@ -27,6 +27,7 @@ import trio
 from controller.model.journal import Record, StoreState
 from controller.store.disk_space import DiskSpace, read_disk_space
 from controller.store.legacy_files import LegacyFiles
+from controller.store.memory_loss import is_memory_readable, mark_memory_lost
 from controller.store.record_rules import can_be_kept, changes_of, kind_of_type, read_entry
 from controller.store.rule_types import key_prefix
 from controller.store.sqlite_journal import FILE, DamagedFileError, SqliteJournal, move_aside
@@ -40,6 +41,7 @@ from controller.store.state_journal import (
     Put,
     StoreError,
 )
+from controller.store.store_files import has_remains
 from controller.store.store_writer import StoreWriter
 from drivers.coded_text import text_of
 
@@ -107,6 +109,10 @@ class StateStore:
         self._failing_since: float | None = None
         self._damaged: list[str] = []
         self._was_lost = False
+        self._has_remains = has_remains(directory)
+        """True if a controller has run here before this start."""
+        self._is_marked = False
+        """True once the memory of received messages is marked as lost: its users may end that at any time."""
         self._journal: Journal | None = None
         self._copy: SqliteJournal | None = None
         """A copy of a store that can be read but not opened for writing."""
@@ -328,13 +334,37 @@ class StateStore:
         self._journal, self._token = journal, journal.token + 1
         legacy = LegacyFiles(self._directory)
         self._damaged += legacy.damaged
+        changes = [*legacy.changes]
+        if not self._was_lost and not legacy.is_present:
+            self._check_removed(journal)
         try:
-            self._commit(legacy.changes)
+            if self._was_lost or legacy.damaged or not is_memory_readable(journal):
+                changes += self._mark_lost(changes, journal)
+            self._commit(changes)
         except StoreError as error:
             self._note_failure(error)
-            self._keep(legacy.changes)
+            self._keep(changes)
             return
         legacy.retire()
+
+    def _mark_lost(self, changes: Sequence[Change], journal: Journal | None = None) -> list[Change]:
+        """Return what marks the memory of received messages as lost, once in a run. Raises StoreError."""
+        if self._is_marked:
+            return []
+        marks = mark_memory_lost(changes, journal)
+        self._is_marked = True
+        return marks
+
+    def _check_removed(self, journal: SqliteJournal) -> None:
+        """Log a file that is new although a controller has run here before."""
+        if journal.token > 0 or not self._has_remains:
+            return
+        self._was_lost = True
+        log.error(
+            "store file missing path=%s lost=%s: if there is a backup, stop the controller and restore it",
+            self._path,
+            LOST_WITH_STATE,
+        )
 
     def _read_copy(self) -> None:
         """Read a store that cannot be opened for writing (full or read-only disk) from a copy of it."""
@@ -350,6 +380,10 @@ class StateStore:
         except (OSError, StoreError) as error:
             self._was_lost = self._path.exists()
             log.error("store cannot be read path=%s lost=%s reason=%s", self._path, LOST_WITH_STATE, error)
+        if self._copy is not None:
+            self._check_removed(self._copy)
+        if self._was_lost:
+            self._keep(self._mark_lost(()))
 
     def _reopen(self) -> None:
         """Open a store that could not be opened at the start. Raises StoreError.

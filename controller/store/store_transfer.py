@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
+from controller.store.memory_loss import mark_memory_lost
 from controller.store.record_rules import RULES
 from controller.store.sqlite_journal import FILE, SqliteJournal
 from controller.store.state_journal import Change, Delete, Journal, Put, StoreError
@@ -116,16 +117,17 @@ def read_export(lines: Iterable[bytes]) -> tuple[list[Put], TransferSummary]:
     return puts, TransferSummary(dict(counts), trailer.sha256)
 
 
-def import_entries(journal: Journal, puts: Iterable[Put], *, replace: bool) -> None:
+def import_entries(journal: Journal, puts: Sequence[Put], *, replace: bool) -> None:
     """Write the entries of an export in one commit. Raises StoreError.
 
-    A store with entries in it is left alone, unless `replace` removes them in the same commit.
+    A store with entries in it is left alone, unless `replace` removes them in the same commit. What was
+    received since the export is not known: that memory is marked as lost.
     """
     present = [entry for rule in RULES.values() for entry in journal.load(rule.kind)]
     if present and not replace:
         raise StoreError(f"the store has {len(present)} entries already; --replace removes them")
     changes: list[Change] = [Delete(entry.kind, entry.key) for entry in present]
-    journal.commit([*changes, *puts], journal.token + 1)
+    journal.commit([*changes, *puts, *mark_memory_lost(puts)], journal.token + 1)
 
 
 def _check_header(header: _Header) -> None:

@@ -17,7 +17,8 @@ from controller.config import Config
 from controller.dimming.evidence_audit import audit
 from controller.services.app import App
 from controller.signing.signing_keys import new_private_key, read_key_files
-from controller.store.evidence_files import FOLDER, evidence_files
+from controller.store.evidence_files import evidence_files
+from controller.store.store_files import FOLDER
 from controller.web.status_model import DimmingStatus
 from tests.bounds import HANG_S
 from tests.controller.dimming.commands import signed_command

@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 import trio
 from cryptography.hazmat.primitives.asymmetric import ec
+from msgspec.structs import replace
 
-from controller.config import Config
 from controller.config.schema import DimmingConfig
 from controller.dimming.events import DimmingAction, DimmingMemory, RecordEvidence
 from controller.dimming.evidence_recovery import recover_obeyed_commands
@@ -21,10 +21,11 @@ from controller.model.journal import Persist, Record
 from controller.services.dimming.evidence_reader import EvidenceReader
 from controller.services.machine.wall_clock import utc_now
 from controller.signing.signing_keys import OwnKey
-from controller.store.evidence_files import FOLDER, EvidenceLog
+from controller.store.evidence_files import EvidenceLog
 from controller.store.evidence_records import EvidenceLine
 from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
+from controller.store.store_files import FOLDER
 
 log = logging.getLogger("controller.dimming")
 
@@ -46,8 +47,9 @@ def _no_more(_: bool) -> None:
 class DimmingEvidence:
     """Evidence log and stored state of one site: what is handed in is committed by `run`, in its order.
 
-    `key` signs the records; `public_keys` verify them. `failed` counts records that were not in their file
-    at the first attempt. Raises StoreError where the store cannot be used.
+    `directory` is that of the store; `key` signs the records; `public_keys` verify them. `failed` counts
+    records that were not in their file at the first attempt. Raises StoreError where the store cannot be
+    used.
 
         evidence.persist(actions, utc, after=notify)     # returns at once
         await evidence.wait_stored()                     # where the caller goes on once all is durable
@@ -55,7 +57,7 @@ class DimmingEvidence:
 
     def __init__(
         self,
-        config: Config,
+        directory: Path,
         dimming: DimmingConfig,
         key: OwnKey,
         public_keys: Sequence[ec.EllipticCurvePublicKey],
@@ -66,7 +68,7 @@ class DimmingEvidence:
         self._added = trio.Event()
         self._are_files_behind = False
         self._retention = timedelta(days=dimming.retention_days)
-        self._directory = Path(config.store.directory) / FOLDER
+        self._directory = directory / FOLDER
         self._public_keys = public_keys
         self._log = EvidenceLog(self._directory, key.private, _utc_now(), store)
         self._store = store
@@ -87,16 +89,18 @@ class DimmingEvidence:
         """True while the store can be written."""
         return not self._store.status.error
 
-    def load_memory(self, utc: float) -> DimmingMemory | None:
-        """Load the stored state; where it was lost, recover what the evidence holds of it."""
+    def load_memory(self) -> DimmingMemory | None:
+        """Load the stored state; where it was lost or restored, recover what the evidence holds of it."""
         memory = max(self._store.load(DimmingMemory), key=lambda each: each.saved, default=None)
-        if memory is None and self._store.status.was_lost:
-            memory = DimmingMemory(saved=utc, obeyed=recover_obeyed_commands(self._log.records()))
-            log.error(
-                "memory of dimming commands lost: sequences recovered from the evidence log sources=%s; "
-                "limits that held before the start are gone, ask the grid operator for them",
-                sorted(memory.obeyed),
-            )
+        if memory is None or memory.unknown_until is not None:
+            return memory
+        memory = replace(memory, obeyed=recover_obeyed_commands(self._log.records(), memory.obeyed))
+        log.error(
+            "memory of dimming commands lost or as old as a restored backup: sequences recovered from the "
+            "evidence log sources=%s; commands that begin before this start are rejected; limits of the time "
+            "that is lost are gone, ask the grid operator for them",
+            sorted(memory.obeyed),
+        )
         return memory
 
     def append(self, record: RecordEvidence, also: Record | None = None) -> None:

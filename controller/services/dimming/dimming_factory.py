@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from controller.config import Config
 from controller.config.schema import DimmingConfig
 from controller.dimming.dimming_settings import DimmingSettings
@@ -33,6 +35,7 @@ def make_dimming_service(
     Raises StoreError where the store, and a KeyFileError where the key cannot be used.
     """
     trust = DimmingTrust(config, dimming, policy_service)
-    evidence = DimmingEvidence(config, dimming, trust.evidence_key(), trust.public_keys(), store)
+    directory = Path(config.store.directory)
+    evidence = DimmingEvidence(directory, dimming, trust.evidence_key(), trust.public_keys(), store)
     output = DimmingOutput(settings, config.site.voltage, load_management, profiles, notifier)
     return DimmingService(settings, trust, evidence, output, run_inputs)

@@ -76,7 +76,7 @@ class DimmingService:
 
     def _restore(self) -> None:
         now = trio.current_time()
-        memory = self.evidence.load_memory(utc(now))
+        memory = self.evidence.load_memory()
         if memory is None:
             self.handle_event(ClockTrusted(self._trust.is_clock_trusted()))
         else:

@@ -46,6 +46,9 @@ class ReplayMemory:
         self.cache = ReplayCache(window_s)
         self.cache.clock_trusted = is_clock_trusted()
         self.cache.load(self._load_records())
+        if (ending := self.cache.confirm_wait(time.time())) is not None:
+            with suppress(StoreError):  # after a restart it is found once more
+                store.persist_now([ending])
 
     async def check_clock(self) -> None:
         """Take the state of the clock; the first trusted one finds the end of the wait after a loss."""
@@ -81,22 +84,18 @@ class ReplayMemory:
     def _load_records(self) -> ReplayRecord:
         """Return the signed messages that have been seen.
 
-        If that memory is lost, every message made until the end of the window counts as seen: signed messages
-        are rejected for so long, and until the clock is trusted.
+        If that memory is lost, or as old as a restored backup, every message made until the end of the window
+        counts as seen: signed messages are rejected for so long, and until the clock is trusted.
         """
         forgotten = self._store.load(ReplayRecord)
-        if self._store.status.was_lost:
-            trusted, window_s = self.cache.clock_trusted, self.cache.window_s
-            lost = ReplayRecord((), time.time() + window_s, provisional=not trusted)
-            log.error(
-                "memory of signed messages lost: signed messages are rejected for %.0f s%s, until none that "
-                "may have been seen before can be accepted",
-                2 * window_s,
-                "" if trusted else " from the moment when the clock is synchronised",
-            )
-            self._store.persist_now([lost])
-            forgotten.append(lost)
         last = max(forgotten, key=lambda each: each.forgotten_until, default=NOTHING_FORGOTTEN)
+        if last.provisional:
+            log.error(
+                "memory of signed messages lost or as old as a restored backup: signed messages are rejected "
+                "for %.0f s%s, until none that may have been seen before can be accepted",
+                2 * self.cache.window_s,
+                "" if self.cache.clock_trusted else " from the moment when the clock is synchronised",
+            )
         return ReplayRecord(tuple(self._store.load(SeenText)), last.forgotten_until, last.provisional)
 
 

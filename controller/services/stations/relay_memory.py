@@ -20,7 +20,6 @@ from controller.store.state_store import StateStore
 
 log = logging.getLogger("controller.store")
 
-KEY_FILE = "authorisations.key"
 KEY_BYTES = 32
 
 

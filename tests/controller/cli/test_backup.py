@@ -14,11 +14,14 @@ from controller.cli.main import main
 from controller.cli.site_archive import MANIFEST
 from controller.cli.site_files import find_site_files
 from controller.model.journal import BootStored
-from controller.services.stations.relay_memory import KEY_BYTES, KEY_FILE, open_token_key
+from controller.services.stations.relay_memory import KEY_BYTES, open_token_key
+from controller.signing.replay_cache import ReplayRecord
 from controller.store.credential_records import CredentialStored
 from controller.store.evidence_records import EvidenceHead
+from controller.store.memory_loss import CONSEQUENCE
 from controller.store.record_rules import RULES
 from controller.store.state_store import StateStore
+from controller.store.store_files import KEY_FILE
 from controller.store.store_lock import hold_store
 
 CONFIG = """
@@ -157,7 +160,7 @@ def test_without_passphrase_names_what_it_leaves_out(
     assert capsys.readouterr().out.splitlines()[1:] == left_out
     assert restore(out, new) == 1
     captured = capsys.readouterr()
-    assert captured.out.splitlines()[1:] == left_out
+    assert captured.out.splitlines()[1:] == [CONSEQUENCE, *left_out]
     assert "keys/cpo cannot be read" in captured.err
     assert state_of(new.parent) == ([BOOT], [])
     assert not (new.parent / "state" / KEY_FILE).exists()
@@ -170,7 +173,7 @@ def store_boot(site: Path, station: str) -> None:
 
 
 def test_backup_restore_over_site_needs_replace_and_keeps_evidence(
-    site: Path, passphrase: Path, tmp_path: Path
+    site: Path, passphrase: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "site.zip"
     assert back_up(site, out, "--passphrase-file", passphrase) == 0
@@ -179,6 +182,8 @@ def test_backup_restore_over_site_needs_replace_and_keeps_evidence(
     assert len(state_of(site.parent)[0]) == 2
     assert restore(out, site, "--passphrase-file", passphrase, "--replace") == 0
     assert state_of(site.parent) == ([BOOT], [CREDENTIAL])
+    assert CONSEQUENCE in capsys.readouterr().out
+    assert [each.provisional for each in StateStore(site.parent / "state").load(ReplayRecord)] == [True]
     [aside] = (site.parent / "state").glob("evidence.before-*")
     assert [each.name for each in aside.iterdir()] == ["evidence-000000000-2026-11.jsonl"]
 

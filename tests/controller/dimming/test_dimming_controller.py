@@ -155,6 +155,23 @@ def test_dimming_controller_command_without_trusted_clock_is_refused() -> None:
     assert not any("clockTrusted" in body for body in scenario.evidence())
 
 
+def test_dimming_controller_lost_memory_ends_with_trusted_clock() -> None:
+    scenario = DimmingHarness()
+    scenario.handle(ClockTrusted(False))
+    scenario.controller.restore(
+        DimmingMemory(saved=NOON, unknown_until=None), 0.0, NOON - 1e6, clock_trusted=False
+    )
+    scenario.handle(ClockTrusted(False), 10)
+    assert not scenario.effects(Persist)
+    scenario.handle(ClockTrusted(True), 20)
+    assert scenario.take_memory().unknown_until == NOON + 20
+    assert scenario.send_command(command(1), "dso", at=30)["reason"] == "replayed"
+    assert scenario.send_command(command(2, begins=25), "dso", at=30)["status"] == "partly"
+    assert scenario.take_memory().unknown_until == NOON + 20
+    scenario.handle(ClockTrusted(True), 40)
+    assert not scenario.effects(Persist)
+
+
 def test_dimming_controller_only_site_operator_goes_below_minimum() -> None:
     scenario = DimmingHarness()
     answer = scenario.send_command(command(1, 0.0), "dso")

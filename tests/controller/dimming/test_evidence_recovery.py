@@ -39,7 +39,7 @@ def test_evidence_recovery_counts_sequences_of_each_key() -> None:
     commands += [signed(command(101, None), "dso"), signed(command(102, 9000.0), "dso")]
     before = DimmingHarness()
     records = list(record_commands(before, *commands, signed(command(5, 9000.0), "second")))
-    obeyed = recover_obeyed_commands(records)
+    obeyed = recover_obeyed_commands(records, {})
     assert obeyed == before.take_memory().obeyed
     after = DimmingHarness(memory=DimmingMemory(saved=NOON, obeyed=obeyed))
     assert after.send_command(command(101, None), "dso")["reason"] == "replayed"
@@ -58,4 +58,4 @@ def test_evidence_recovery_unreadable_command_is_left_out() -> None:
         else each
         for each in records
     ]
-    assert recover_obeyed_commands(broken) == {}
+    assert recover_obeyed_commands(broken, {}) == {}

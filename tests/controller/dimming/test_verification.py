@@ -211,6 +211,21 @@ def test_memory_from_before_keys_were_recorded_counts_for_every_key() -> None:
     obeyed(judge, signed(command(10), "dso"))
 
 
+def test_verification_command_of_unknown_time_counts_as_repeated() -> None:
+    judge = verification()
+    judge.restore({}, None)
+    lift = signed(command(7, None), "dso")
+    assert judge.verify_command(lift, NOW).reason is Reason.REPLAYED
+    assert judge.confirm_loss(NOON + 20)
+    assert not judge.confirm_loss(NOON + 40), "the end is found once"
+    assert judge.unknown_until == NOON + 20
+    later = Situation(utc=NOON + 60, clock_trusted=True)
+    verdict = judge.verify_command(lift, later)
+    assert verdict.reason is Reason.REPLAYED
+    assert "the time until 2026-11-21T12:00:20.000Z" in verdict.detail
+    obeyed(judge, signed(command(8, begins=20.001), "dso"), later)
+
+
 def test_verification_command_is_refused_while_id_cannot_be_stored() -> None:
     judge = verification()
     assert judge.verify_command(signed(command(1), "dso"), FULL_DISK).reason is Reason.NO_MEMORY

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,12 +18,16 @@ from controller.services.dimming import dimming_evidence, dimming_service, dimmi
 from controller.services.signing import policy_service
 from controller.signing.signing_keys import fingerprint, new_private_key, read_key_files
 from controller.store.evidence_files import EvidenceLog, evidence_files
-from controller.store.sqlite_journal import SqliteJournal
+from controller.store.sqlite_journal import FILE, SqliteJournal
 from controller.store.state_journal import Change, StoreError
+from controller.store.store_files import ASIDE, FOLDER
+from controller.store.store_transfer import export_lines, import_entries, open_store_file, read_export
 from tests.bounds import HANG_S
+from tests.controller.dimming.commands import signed_command
 from tests.controller.services.test_app import limits, running, until
 from tests.drivers.test_input_service import Module
 from tests.scenario.dimmed_daemon import (
+    DSO,
     MALLORY,
     MINIMUM_W,
     GridOperatorLink,
@@ -136,6 +142,43 @@ async def test_app_dimming_restart_keeps_limit_and_refuses_old_command(tmp_path:
             assert [amps for _, amps in await limits(socket, 2)] == [6.0, 0.0]
             operator = await connect_grid_operator(peer)
             assert (await operator.send_command(first))["reason"] == "replayed"
+
+
+@pytest.mark.parametrize("loss", ["removed", "restored"])
+async def test_app_dimming_old_state_refuses_obeyed_commands(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, loss: str
+) -> None:
+    store = tmp_path / "store"
+    async with serve_csms() as peer:
+        config = configure(tmp_path, peer)
+        config = replace(config, store=replace(config.store, directory=str(store)))
+        lift = make_command(2, None)
+        later = signed_command(DSO, 3, None, datetime.now(UTC) + timedelta(hours=1))
+        async with running(config):
+            operator = await connect_grid_operator(peer)
+            assert (await operator.send_command(make_command(1)))["status"] == "accepted"
+            puts, _ = read_export([*export_lines(open_store_file(store))])
+            shutil.copytree(store / FOLDER, tmp_path / "backup")
+            for each in (lift, later, make_command(4)):
+                assert (await operator.send_command(each))["status"] == "accepted"
+        if loss == "removed":
+            (store / FILE).unlink()
+        else:
+            import_entries(open_store_file(store), puts, replace=True)
+            (store / FOLDER).rename(store / f"{ASIDE}20261201T120000Z")
+            shutil.copytree(tmp_path / "backup", store / FOLDER)
+        async with running(config):
+            operator = await connect_grid_operator(peer)
+            assert "memory of dimming commands lost" in caplog.text
+            assert (await operator.send_command(lift))["reason"] == "replayed"
+            assert (await operator.send_command(later))["reason"] == "replayed"
+            assert (await operator.send_command(make_command(4)))["reason"] == "replayed"
+            assert (await operator.send_command(make_command(5)))["status"] == "accepted"
+        caplog.clear()
+        async with running(config):
+            operator = await connect_grid_operator(peer)
+            assert (await operator.send_command(make_command(6)))["status"] == "accepted"
+            assert "memory of dimming commands lost" not in caplog.text
 
 
 async def test_app_dimming_limit_from_outside_is_for_controllable_alone(tmp_path: Path) -> None:

@@ -124,6 +124,13 @@ def test_replay_cache_after_loss_accepts_nothing_before_trusted_clock() -> None:
     assert taken(cache, NOW + 301, NOW + 301)
 
 
+def test_replay_cache_after_loss_keeps_later_end_that_was_stored() -> None:
+    cache = ReplayCache(300)
+    cache.load(ReplayRecord((), NOW + MONTH, provisional=True))
+    assert cache.confirm_wait(NOW) == ReplayRecord((), NOW + MONTH)
+    assert cache.find_wait(NOW) == ReplayWait(NOW + MONTH, can_shorten=True)
+
+
 def test_replay_cache_with_wider_window_accepts_no_old_text() -> None:
     cache = ReplayCache(300)
     assert taken(cache, NOW, NOW)

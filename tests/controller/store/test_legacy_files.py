@@ -33,6 +33,7 @@ from controller.store.legacy_files import READERS
 from controller.store.limit_records import LimitStored, StoredGoal
 from controller.store.sqlite_journal import FILE
 from controller.store.state_store import StateStore
+from controller.store.store_files import KEY_FILE
 
 LEGACY = Path(__file__).parent / "legacy"
 
@@ -134,6 +135,22 @@ def test_legacy_files_are_renamed_and_taken_over_once(folder: Path) -> None:
     assert again.status.damaged == ()
 
 
+def test_legacy_files_beside_evidence_are_no_lost_store(folder: Path) -> None:
+    before = StateStore(folder)
+    [memory] = before.load(DimmingMemory)
+    before.close()
+    (folder / FILE).unlink()
+    for file in LEGACY.iterdir():
+        shutil.copy(file, folder)
+    (folder / KEY_FILE).touch()
+    store = StateStore(folder)
+    assert not store.status.was_lost
+    assert store.load(DimmingMemory) == [memory]
+    store.close()
+    (folder / FILE).unlink()
+    assert StateStore(folder).status.was_lost, "what was taken over is not read again"
+
+
 def test_legacy_file_from_before_there_was_knowledge_is_read(folder: Path) -> None:
     with closing(sqlite3.connect(folder / "limits.sqlite")) as database:
         database.execute("DROP TABLE knowledge")
@@ -152,4 +169,7 @@ def test_legacy_file_that_is_damaged_costs_only_itself(
     [aside] = store.status.damaged
     assert Path(aside).read_bytes() == damage
     assert f"path={folder / name}" in caplog.text
+    # Which signed messages it had accepted is unknown.
+    assert [each.provisional for each in store.load(ReplayRecord)] == [True]
+    assert [each.unknown_until for each in store.load(DimmingMemory)] == [None]
     assert sum(len(store.load(kind)) for kind in (EntryQueued, LimitStored, BootStored)) >= 2

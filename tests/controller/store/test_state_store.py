@@ -12,6 +12,8 @@ import pytest
 import trio
 import trio.testing
 
+from controller.dimming.dimming_limits import LimitSourceMemory
+from controller.dimming.events import DimmingMemory
 from controller.history.history_records import HistoryMinutes, HistoryTrimmed
 from controller.model.journal import BootStored
 from controller.ocpp.frames import Version
@@ -28,6 +30,7 @@ from controller.store import state_store
 from controller.store.sqlite_journal import FILE, SqliteJournal
 from controller.store.state_journal import Change, StoreError
 from controller.store.state_store import StateStore
+from controller.store.store_files import FOLDER, KEY_FILE
 from tests.bounds import HANG_S
 
 BOOT = BootStored("CS01", "ACME", "One", "1")
@@ -241,6 +244,92 @@ def test_damaged_file_is_moved_aside_and_what_is_lost_is_logged(
     again = StateStore(tmp_path)
     assert again.load(EntryQueued) == [entry(1)]
     assert not again.status.was_lost
+
+
+def is_marked(store: StateStore) -> bool:
+    """Return True if the memory of signed messages and of dimming commands counts as lost."""
+    replays, memories = store.load(ReplayRecord), store.load(DimmingMemory)
+    marks = {*(each.provisional for each in replays), *(each.unknown_until is None for each in memories)}
+    assert len(marks) <= 1
+    return marks == {True}
+
+
+def test_store_of_new_installation_has_lost_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "last-valid.toml").touch()
+    (tmp_path / FOLDER).mkdir()
+    for _ in range(2):
+        store = StateStore(tmp_path)
+        assert not store.status.was_lost
+        assert not is_marked(store)
+        store.close()
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("remains", ["evidence", "evidence.before-20261201T120000Z", "key", "setup"])
+def test_removed_store_is_logged_and_its_memory_marked_as_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, remains: str
+) -> None:
+    if remains in ("key", "setup"):
+        (tmp_path / KEY_FILE).touch()
+    else:
+        (tmp_path / remains).mkdir()
+        (tmp_path / remains / "evidence-000000000-2026-11.jsonl").touch()
+    if remains == "setup":  # it stores an administrator before a controller runs
+        SqliteJournal(tmp_path / FILE).close()
+    store = StateStore(tmp_path)
+    assert store.status.was_lost
+    assert "store file missing" in caplog.text
+    assert is_marked(store)
+    store.close()
+    again = StateStore(tmp_path)  # e.g. after a start that an invalid policy has ended
+    assert not again.status.was_lost
+    assert is_marked(again)
+
+
+def test_damaged_store_marks_memory_as_lost_until_its_users_know_it(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"no database" * 1000)
+    StateStore(tmp_path).close()
+    store = StateStore(tmp_path)
+    assert is_marked(store)
+    store.persist_now([ReplayRecord((), 5.0), DimmingMemory(saved=5.0, unknown_until=5.0)])
+    assert not is_marked(StateStore(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["dimming", "replay-forgotten", "replay-seen"])
+def test_store_with_unreadable_memory_marks_it_as_lost(tmp_path: Path, kind: str) -> None:
+    limits = {"dso": LimitSourceMemory()}
+    store = StateStore(tmp_path)
+    store.persist_now([DimmingMemory(saved=5.0, limits=limits), ReplayRecord((SeenText(b"a", 7.0),), 1.0)])
+    store.close()
+    with closing(sqlite3.connect(tmp_path / FILE)) as database:
+        database.execute("UPDATE entries SET value = CAST('{' AS BLOB) WHERE kind = ?", (kind,))
+        database.commit()
+    again = StateStore(tmp_path)
+    assert is_marked(again)
+    [memory] = again.load(DimmingMemory)
+    assert memory.limits == ({} if kind == "dimming" else limits)
+
+
+def test_removed_store_on_read_only_disk_is_marked_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / KEY_FILE).touch()
+    opened = SqliteJournal.__init__
+
+    def refuse(journal: SqliteJournal, path: Path, *, migrates: bool = False) -> None:
+        if path.parent == tmp_path:
+            raise StoreError("the disk is read-only")
+        opened(journal, path, migrates=migrates)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SqliteJournal, "__init__", refuse)
+        store = StateStore(tmp_path)
+        assert is_marked(store)
+        with pytest.raises(StoreError, match="read-only"):
+            store.persist_now([entry(1)])
+    store.check()
+    assert store.status.error == ""
+    assert is_marked(StateStore(tmp_path))
 
 
 def test_store_that_cannot_be_opened_is_read_from_copy_and_written_later(

@@ -26,7 +26,8 @@ from wsproto.utilities import LocalProtocolError
 from controller.services.app import App
 from controller.services.eebus import eebus_service
 from controller.services.machine.control_socket import ControlError
-from controller.store.evidence_files import FOLDER, evidence_files
+from controller.store.evidence_files import evidence_files
+from controller.store.store_files import FOLDER
 from controller.web.status_model import EebusStatus
 from tests.bounds import HANG_S
 from tests.controller.services.test_app import running

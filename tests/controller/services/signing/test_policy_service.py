@@ -20,9 +20,11 @@ from controller.signing.replay_cache import ReplayRecord, ReplayWait
 from controller.signing.rule_set import RuleKey
 from controller.signing.signature_format import Direction, MessageKind
 from controller.signing.signing_keys import write_key_file
-from controller.store.sqlite_journal import FILE
+from controller.store.sqlite_journal import FILE, SqliteJournal
 from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
+from controller.store.store_files import KEY_FILE
+from controller.store.store_transfer import import_entries
 from tests.controller.signing.authors import compact
 from tests.controller.signing.files import write_policy
 from tests.controller.signing.policy_examples import NOW, OLGA, TOM, decide, describe_decision, limit, signed
@@ -120,9 +122,30 @@ def test_policy_service_replay_memory_survives_a_restart(tmp_path: Path) -> None
     )
 
 
-async def test_lost_memory_waits_for_trusted_clock(tmp_path: Path) -> None:
+def test_policy_service_removed_store_rejects_accepted_message(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write_policy(tmp_path)
-    (tmp_path / FILE).write_bytes(b"no database" * 1000)
+    assert isinstance(decide(keeper(tmp_path).enforcer, signed(limit(), TOM)), ForwardDecision)
+    assert "memory of signed messages lost" not in caplog.text, "a new installation has lost nothing"
+    (tmp_path / KEY_FILE).touch()
+    (tmp_path / FILE).unlink()
+    kept = keeper(tmp_path)
+    assert "or the memory of received messages was lost" in describe_decision(
+        decide(kept.enforcer, signed(limit(), TOM))
+    )
+    assert "memory of signed messages lost" in caplog.text
+    assert kept.replays.find_wait() is not None
+    assert keeper(tmp_path).replays.find_wait() == kept.replays.find_wait()
+
+
+@pytest.mark.parametrize("loss", ["damaged", "restored"])
+async def test_lost_memory_waits_for_trusted_clock(tmp_path: Path, loss: str) -> None:
+    write_policy(tmp_path)
+    if loss == "damaged":
+        (tmp_path / FILE).write_bytes(b"no database" * 1000)
+    else:
+        import_entries(SqliteJournal(tmp_path / FILE), [], replace=False)
     trusted = False
     store = StateStore(tmp_path)
     kept = PolicyService("lc", tmp_path / "signing.toml", None, store, lambda: trusted)

@@ -18,11 +18,12 @@ from controller.offline.journal_records import (
     SnapshotDelivered,
 )
 from controller.offline.station_memory import STATION_RECORDS
-from controller.services.stations.relay_memory import KEY_FILE, RelayJournals, open_token_key
+from controller.services.stations.relay_memory import RelayJournals, open_token_key
 from controller.signing.replay_cache import ReplayRecord, SeenText
 from controller.store.sqlite_journal import FILE
 from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
+from controller.store.store_files import KEY_FILE
 from tests.controller.services.test_app import configured
 from tests.scenario.link_harness import CsmsServer
 
