@@ -17,7 +17,7 @@ from controller.cli.arguments import (
     hold_stopped_store,
 )
 from controller.cli.site_files import find_site_files, read_site, read_store_directory
-from controller.store.store_files import FOLDER
+from controller.store.store_files import FOLDER, aside_folders
 
 REMAINING = (
     "the log in systemd's journal (journalctl --vacuum-time=1s)",
@@ -62,8 +62,9 @@ def run(options: Namespace) -> int:
         raise file_error(error) from error
     for outside in files.outside:
         print(f"not removed: {outside}, which is outside of {config.parent}")
-    if not options.with_evidence and (directory / FOLDER).is_dir():
-        print(f"not removed: {directory / FOLDER}, the evidence of dimming; see --with-evidence")
+    if not options.with_evidence:
+        for folder in _evidence_folders(directory):
+            print(f"not removed: {folder}, the evidence of dimming; see --with-evidence")
     for remaining in REMAINING:
         print(f"not removed: {remaining}")
     return OK
@@ -79,10 +80,16 @@ def _confirm(options: Namespace, site: str, directory: Path) -> None:
         raise CommandError(f"{given!r} is not the id of the site; nothing was removed")
 
 
+def _evidence_folders(directory: Path) -> list[Path]:
+    """Return the folders with evidence that are there, those that a restore has moved aside first."""
+    return [path for path in (*aside_folders(directory), directory / FOLDER) if path.is_dir()]
+
+
 def _empty_store(directory: Path, *, with_evidence: bool) -> None:
     """Remove everything in the store's directory, which itself belongs to the package."""
+    kept = () if with_evidence else _evidence_folders(directory)
     for path in sorted(directory.iterdir()):
-        if path.name == FOLDER and not with_evidence:
+        if path in kept:
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

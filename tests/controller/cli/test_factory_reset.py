@@ -55,7 +55,19 @@ def test_factory_reset_removes_all_but_evidence(site: Path, capsys: pytest.Captu
     assert "not removed: the log in systemd's journal" in output
 
 
+def test_factory_reset_keeps_evidence_that_restore_moved_aside(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = site.parent / "state"
+    (state / "evidence").rename(state / "evidence.before-20261201T120000Z")
+    assert main(["factory-reset", "-c", str(site), "--confirm", "lc-depot"]) == 0
+    aside = "state/evidence.before-20261201T120000Z"
+    assert left(site.parent) == {"notes.txt", f"{aside}/evidence-000000000-2026-11.jsonl"}
+    assert f"{aside}, the evidence of dimming; see --with-evidence" in capsys.readouterr().out
+
+
 def test_with_evidence_removes_it_too(site: Path) -> None:
+    (site.parent / "state" / "evidence.before-20261201T120000Z").mkdir()
     assert main(["factory-reset", "-c", str(site), "--confirm", "lc-depot", "--with-evidence"]) == 0
     assert left(site.parent) == {"notes.txt"}
 
