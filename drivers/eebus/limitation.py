@@ -128,19 +128,12 @@ class Limitation:
             self._limits[write.direction] = write.limit
         self._keys.update(write.keys)
 
-    def update(self, direction: PowerDirection, view: LpcView, *, written: bool = False) -> Changed:
-        """Take over the state of a machine and return what has changed on the wire.
-
-        `written`: a write has led to it, and set the activation itself.
-        """
+    def update(self, direction: PowerDirection, view: LpcView) -> Changed:
+        """Take over the state of a machine and return what has changed on the wire."""
         self._views[direction] = view
         limit = self._limits[direction]
-        active = view.state is State.LIMITED
-        if limit.is_limit_active != active:
-            # A limit that ended by itself takes its duration along: a later activation is a new limit.
-            period = limit.time_period if written else None
-            limit = replace(limit, is_limit_active=active, time_period=period)
-            self._limits[direction] = limit
+        if limit.is_limit_active and view.state is not State.LIMITED:
+            self._limits[direction] = _ended(limit)  # by itself: an accepted write has set the activation
         self._take_failsafe(direction, view.failsafe)
         return self._publish()
 
@@ -175,8 +168,10 @@ class Limitation:
         now: float,
         utc: float,
     ) -> PreparedWrite:
-        """Complete what was written by what is stored."""
-        stored = self._limits[direction]
+        """Complete what was written by what is stored and holds at `now`."""
+        stored, until = self._limits[direction], self._views[direction].until
+        if stored.is_limit_active and until is not None and until <= now:
+            stored = _ended(stored)  # a write may come before `update` with the end of the limit
         whole = not filters
         active = bool(stored.is_limit_active) and not whole
         active = active if entry.is_limit_active is None else entry.is_limit_active
@@ -190,14 +185,10 @@ class Limitation:
             value=_merge_number(stored.value, entry.value, keep_scale=not whole),
         )
         duration_s: float | None = None
-        until = self._views[direction].until
         if period is not None and period.end_time is not None:
             # A duration that is already running goes on; written anew, or with a new activation, it starts.
-            is_running = entry.time_period is None and stored.is_limit_active
-            if is_running and until is not None and until > now:
-                duration_s = until - now
-            else:
-                duration_s = parse_end(period.end_time, utc)
+            ends_at = until if entry.time_period is None and stored.is_limit_active else None
+            duration_s = parse_end(period.end_time, utc) if ends_at is None else ends_at - now
         watts = to_float(limit.value) if limit.value is not None else 0.0
         event = LimitWritten(watts=watts, active=active, duration_s=duration_s if active else None)
         return PreparedWrite(direction, event, limit=limit)
@@ -319,6 +310,11 @@ class Limitation:
             features.CHARACTERISTICS,
             CharacteristicList(electrical_connection_characteristic_data=characteristics),
         )
+
+
+def _ended(limit: LimitData) -> LimitData:
+    """Return a limit that has ended by itself, without its duration: a later activation is a new limit."""
+    return replace(limit, is_limit_active=False, time_period=None)
 
 
 def _split(filters: tuple[Filter, ...]) -> tuple[Filter | None, list[Filter]]:

@@ -150,7 +150,7 @@ class SpineDevice:
         write = pending.write
         if answered.accepted:
             self._limitation.commit(write)
-        changed = self._limitation.update(write.direction, view, written=answered.accepted)
+        changed = self._limitation.update(write.direction, view)
         if answered.accepted and pending.written not in changed:
             changed.append(pending.written)  # written again as it was: confirmed all the same
         number = ErrorNumber.NONE if answered.accepted else ErrorNumber.REJECTED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from math import inf
 
 import msgspec
 import trio
@@ -87,9 +88,9 @@ class EebusService:
         self._make_answer: Callable[[], list[NodeEffect]] | None = None
         """Makes the answer to the write in the message that is processed."""
         self._listened = trio.Event()
-        self._register_until = float("-inf")
+        self._register_until = -inf
         self._messages_refused = 0
-        self._logged_at = float("-inf")
+        self._logged_at = -inf
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled; started once partners can connect, or the port could not be opened."""
@@ -128,6 +129,7 @@ class EebusService:
         """Process a binary message; a write in it is answered once it is stored."""
         async with self._turn:
             now = trio.current_time()
+            self._pass_time(now)
             self._do(self._node.receive(name, message, now, self._utc_of(now)))
             if self._make_answer is None:
                 return
@@ -247,8 +249,10 @@ class EebusService:
 
     def _on_limit(self, request: LimitRequested) -> None:
         answered = self._limits.decide(request, self._node.ski_of(request.session))
-        self._views = self._limits.views
-        self._make_answer = lambda: self._node.answer_request(answered, self._views[request.direction])
+        direction = request.direction
+        # A change of the other direction is left to `_update_views`, which notifies the node of it.
+        self._views = {**self._views, direction: self._limits.views[direction]}
+        self._make_answer = lambda: self._node.answer_request(answered, self._views[direction])
 
     def _update_views(self) -> None:
         """Notify the node of states that have changed by themselves."""
@@ -264,7 +268,7 @@ class EebusService:
                 self._accept(ski)
             except ControlError as error:
                 log.error("EEBUS partner not accepted ski=%s reason=%s", ski, error)
-            self._register_until = float("-inf")
+            self._register_until = -inf
             self._announce_register()
             return
         log.warning(
@@ -290,12 +294,22 @@ class EebusService:
     # -- time -----------------------------------------------------------------------------------------
 
     def _deadline(self) -> float:
+        if self._limits.views != self._views:
+            # The timer of dimming is due at the same moment. When it is first, the deadline of the machine is
+            # already the next one, and the node has yet to be notified of the change.
+            return -inf
         times = [self._node.deadline]
         if (due := self._limits.deadline) is not None:
             times.append(due)
         if self._announced_register:
             times.append(self._register_until)
         return min(times)
+
+    def _pass_time(self, now: float) -> None:
+        """Let limits end that are over: what a write leaves out is taken from the state at `now`."""
+        if (due := self._limits.deadline) is not None and due <= now:
+            self._limits.on_tick()
+        self._update_views()
 
     async def _keep_time(self) -> None:
         while True:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from drivers.eebus.limitation import PowerDirection
-from drivers.eebus.lpc import Failsafe, ObedienceChanged, State
+from drivers.eebus.lpc import Answered, Event, Failsafe, ObedienceChanged, State, Tick
 from drivers.eebus.spine_data import format_time
 from tests.drivers.eebus.guard import GUARD_SKI, ControlledSite, Guard, notified
 
@@ -442,6 +442,52 @@ def test_lpc_cases_write_of_value_keeps_duration() -> None:
     assert case.limit(6000, active=None) == 0
     assert case.site.lpc.until == pytest.approx(60)
     assert case.guard.read_limit()["timePeriod"] == {"endTime": "PT60S"}
+
+
+def test_write_at_end_of_limit_takes_no_duration_of_it(direction: PowerDirection) -> None:
+    case = controlled(direction)
+    assert case.limit(duration="PT60S") == 0
+    case.site.now += 60  # the node is not notified of the end yet
+    assert case.limit(6000) == 0
+    assert case.site.machines[direction].until is None
+    assert "timePeriod" not in case.guard.read_limit(case.limit_id)
+    case.guard.beat_for(100)
+    assert case.state is State.LIMITED
+
+
+def test_value_written_at_end_of_limit_does_not_activate_it(direction: PowerDirection) -> None:
+    case = controlled(direction)
+    assert case.limit(duration="PT60S") == 0
+    case.site.now += 60
+    assert case.limit(6000, active=None) == 0
+    assert (case.value, case.active, case.state) == (6000, False, State.CONTROLLED)
+
+
+def test_failsafe_value_written_at_end_of_limit_drops_its_duration(direction: PowerDirection) -> None:
+    case = controlled(direction)
+    assert case.limit(duration="PT60S") == 0
+    case.site.now += 60
+    assert case.failsafe(4300) == 0
+    assert not case.active
+    assert "timePeriod" not in case.guard.read_limit(case.limit_id)
+
+
+def test_limit_that_ends_before_its_answer_drops_its_duration(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = controlled(PowerDirection.CONSUME)
+    site, pass_to_machine = case.site, case.site.pass_to_machine
+
+    def store_slowly(direction: PowerDirection, event: Event) -> Answered | None:
+        answered = pass_to_machine(direction, event)
+        site.now += 5
+        pass_to_machine(direction, Tick())
+        return answered
+
+    monkeypatch.setattr(site, "pass_to_machine", store_slowly)
+    assert case.limit(duration="PT5S") == 0
+    monkeypatch.undo()
+    assert "timePeriod" not in case.guard.read_limit()
+    assert case.limit() == 0
+    assert site.lpc.until is None
 
 
 @pytest.mark.parametrize("how", ["filter", "empty"])

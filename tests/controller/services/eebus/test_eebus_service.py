@@ -6,6 +6,7 @@ import json
 import logging
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ from msgspec.structs import replace
 from trio_websocket import ConnectionClosed
 from wsproto.utilities import LocalProtocolError
 
+from controller.dimming.events import DimmingTick
 from controller.services.app import App
 from controller.services.eebus import eebus_service
 from controller.services.machine.control_socket import ControlError
@@ -42,6 +44,8 @@ from tests.scenario.eebus_guard import (
     wait_logged,
 )
 
+LATE_S = 10.0
+"""Less than the time to the next heartbeat of the site, which brings along what was not notified."""
 PARTNER = '[[eebus.partner]]\nski = "{}"'
 
 
@@ -80,6 +84,64 @@ def evidence_of(folder: Path) -> list[dict[str, Any]]:
         for file in evidence_files(folder / "store" / FOLDER)
         for line in file.read_text().splitlines()
     ]
+
+
+async def test_end_of_limit_is_notified_whichever_timer_is_first(tmp_path: Path) -> None:
+    identity = Identity(tmp_path)
+    config = configure(tmp_path, eebus=PARTNER.format(identity.ski))
+    async with running(config) as app, connect_guard(app, identity) as box:
+        assert await box.write_limit(12_000, timePeriod={"endTime": "PT0.5S"}) == 0
+        ended_at = end_limit_in_dimming(app)
+        assert await next_limit(box) == {
+            "limitId": 1,
+            "isLimitChangeable": True,
+            "isLimitActive": False,
+            "value": {"number": 12_000, "scale": 0},
+        }
+        assert trio.current_time() - ended_at < LATE_S
+        assert status(app).consumption.state == "unlimited/controlled"
+
+
+async def test_write_after_end_of_limit_takes_no_duration_of_it(tmp_path: Path) -> None:
+    identity = Identity(tmp_path)
+    config = configure(tmp_path, eebus=PARTNER.format(identity.ski))
+    async with running(config) as app, connect_guard(app, identity) as box:
+        assert await box.write_limit(12_000, timePeriod={"endTime": "PT0.5S"}) == 0
+        box.datagrams.clear()
+        end_limit_in_dimming(app)
+        assert await box.write_limit(15_000) == 0
+        limits = [limit for each in box.datagrams if (limit := limit_in(each)) is not None]
+        assert [each["isLimitActive"] for each in limits] == [False, True]
+        assert not any("timePeriod" in each for each in limits)
+        found = status(app).consumption
+        assert (found.state, found.limit_w, found.until_s) == ("limited", 15_000, None)
+
+
+def end_limit_in_dimming(app: App) -> float:
+    """Let the limit end in dimming first, and return when; no other task runs meanwhile."""
+    dimming = app._dimming
+    assert dimming is not None
+    until = dimming.eebus_view("box").until
+    assert until is not None
+    time.sleep(max(0.0, until - trio.current_time()))
+    dimming.handle_event(DimmingTick())
+    assert dimming.eebus_view("box").until is None
+    return until
+
+
+async def next_limit(box: SocketGuard) -> dict[str, Any]:
+    """Return the next limit that the guard is notified of."""
+    while True:
+        if (limit := limit_in(await box.next())) is not None:
+            return limit
+
+
+def limit_in(message: Any) -> dict[str, Any] | None:
+    """Return the limit that a message notifies of; None: it is another one."""
+    if not isinstance(message, dict) or message.get("header", {}).get("cmdClassifier") != "notify":
+        return None
+    data = message["payload"]["cmd"][0].get("loadControlLimitListData")
+    return None if data is None else dict(data["loadControlLimitData"][0])
 
 
 async def test_limit_of_production_is_recorded_and_dims_nothing(tmp_path: Path) -> None:
