@@ -5,9 +5,10 @@ holds. *one-of*: exactly one contact is on, and selects the stage (for example 1
 or several, is a fault.
 
 Any fault dims: an input that cannot be read, a module that does not answer, a fault of the pattern,
-and all of it before the first reading. Which way round a contact is wired is its own: a contact that dims
-when it is open (normally closed) shows a broken wire as what it is, a limit; one that dims when it is
-closed cannot. Because a broken wire and a command look the same, neither ends by itself.
+and all of it before the first reading. That limit is assumed, and its reason names the fault: a contact of
+unknown level dims as one that is on, and is not recorded as on. Which way round a contact is wired is its
+own: a contact that dims when it is open (normally closed) shows a broken wire as what it is, a limit; one
+that dims when it is closed cannot. Because a broken wire and a command look the same, neither ends by itself.
 
 A contact that changes counts once it was read the same for `settle_s`: they bounce. A contact that changes
 `CHATTER_CHANGES` times in `CHATTER_S` chatters: it dims as before, and lifts only after `REST_S` without a
@@ -23,7 +24,7 @@ from typing import Literal
 import msgspec
 
 from controller.dimming.dimming_limits import SourceLimit, lowest
-from drivers.coded_text import coded
+from drivers.coded_text import coded, join_and
 
 CHATTER_S = 300.0
 CHATTER_CHANGES = 6
@@ -40,9 +41,9 @@ class DigitalInput(msgspec.Struct, frozen=True, kw_only=True):
     watts: float | None
     on_when: Literal["open", "closed"] = "open"
 
-    def is_on(self, level: Level) -> bool:
-        """Return True if it is on at a level; at an unknown level it is."""
-        return level is None or level is (self.on_when == "closed")
+    def is_on(self, level: bool) -> bool:
+        """Return True if it is on at a level."""
+        return level is (self.on_when == "closed")
 
 
 class DigitalInputsSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,10 +111,11 @@ class DigitalInputs:
         """Return the limits that apply now."""
         if self._asked_at is None:
             self._asked_at = now
-        watts, why, is_assumed = self._holds(now)
-        if watts is None:
-            return ()
-        return (SourceLimit(source=self.source, watts=watts, begins=now, proof=why, is_assumed=is_assumed),)
+        return tuple(
+            SourceLimit(source=self.source, watts=watts, begins=now, proof=why, is_assumed=is_assumed)
+            for watts, why, is_assumed in self._bounds(now)
+            if watts is not None
+        )
 
     def deadline(self, now: float) -> float | None:
         """Return when the last reading becomes too old, or the first one overdue."""
@@ -162,19 +164,40 @@ class DigitalInputs:
     def _lost(self, now: float) -> bool:
         return self._read_at is None or now - self._read_at >= self._settings.lost_after_s
 
-    def _holds(self, now: float) -> tuple[float | None, str, bool]:
-        """Return the limit (W), its reason, and whether it is assumed because the contacts are in fault."""
+    def _bounds(self, now: float) -> list[tuple[float | None, str, bool]]:
+        """Return limits (W), each with its reason, and True if it is assumed because of a fault."""
         contacts = self._settings.contacts
-        everything = lowest(*(contact.watts for contact in contacts))
+        everything = _lowest_of(contacts)
         is_overdue = self._asked_at is not None and now - self._asked_at >= self._settings.lost_after_s
         if self._positions is None and not is_overdue:
-            return everything, coded("its contacts were not read yet"), True
+            return [(everything, coded("its contacts were not read yet"), True)]
         if self._positions is None or self._lost(now):
-            return everything, coded("its contacts cannot be read"), True
-        levels = [position.level for position in self._positions]
-        on = [contact for contact, level in zip(contacts, levels, strict=True) if contact.is_on(level)]
-        if self._settings.pattern == "one-of" and (len(on) != 1 or None in levels):
+            return [(everything, coded("its contacts cannot be read"), True)]
+        on: list[DigitalInput] = []
+        unknown: list[DigitalInput] = []
+        for contact, position in zip(contacts, self._positions, strict=True):
+            if position.level is None:
+                unknown.append(contact)
+            elif contact.is_on(position.level):
+                on.append(contact)
+        if self._settings.pattern == "one-of" and (unknown or len(on) != 1):
             why = coded("{count} of its contacts are on, one should be", count=len(on))
-            return everything, why, True
-        named = " and ".join(contact.name for contact in on)
-        return lowest(*(contact.watts for contact in on)), f"{named} on", False
+            return [(everything, _state_unknown(unknown) if unknown else why, True)]
+        bounds: list[tuple[float | None, str, bool]] = []
+        if on:
+            bounds.append((_lowest_of(on), f"{_names(on)} on", False))
+        if unknown:
+            bounds.append((_lowest_of(unknown), _state_unknown(unknown), True))
+        return bounds
+
+
+def _state_unknown(contacts: Sequence[DigitalInput]) -> str:
+    return coded("the state of {contacts} is unknown", contacts=_names(contacts))
+
+
+def _lowest_of(contacts: Sequence[DigitalInput]) -> float | None:
+    return lowest(*(contact.watts for contact in contacts))
+
+
+def _names(contacts: Sequence[DigitalInput]) -> str:
+    return join_and([contact.name for contact in contacts])

@@ -835,6 +835,7 @@ const DE = {
   "the setup is not complete: there are questions without an answer": "die Einrichtung ist nicht vollständig: es gibt Fragen ohne Antwort",
   "the station answered {action} with {status}": "die Station hat {action} mit {status} beantwortet",
   "the station did not execute {action}: {reason}": "die Station hat {action} nicht ausgeführt: {reason}",
+  "the state of {contacts} is unknown": "der Zustand von {contacts} ist unbekannt",
   "the stations below \"{circuit}\"": "die Stationen an \"{circuit}\"",
   "the stations below \"{circuit}\" and the declared base load of {base} A": "die Stationen an \"{circuit}\" und die angegebene Grundlast von {base} A",
   "the table is there twice: remove one; one of several is written [[table]]": "die Tabelle steht zweimal da: eine entfernen; eine von mehreren wird [[table]] geschrieben",

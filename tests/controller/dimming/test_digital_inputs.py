@@ -54,6 +54,64 @@ def test_digital_inputs_contact_level_decides_limit(
     assert holds(source, 0) == limit_w
 
 
+def reasons(of: DigitalInputs, at: float) -> list[tuple[float | None, str, bool]]:
+    return [(each.watts, each.proof, each.is_assumed) for each in of.limits(at)]
+
+
+def test_contact_of_unknown_level_dims_and_is_not_recorded_as_on() -> None:
+    source = contacts(OPENER)
+    source.read([UNKNOWN], 0)
+    assert reasons(source, 0) == [(4200, "the state of W3 is unknown", True)]
+
+
+def test_contact_that_is_on_is_recorded_beside_unknown_one() -> None:
+    high, low = DigitalInput(name="a", watts=30_000), DigitalInput(name="b", watts=4200)
+    source = contacts(high, low)
+    source.read([OPEN, UNKNOWN], 0)
+    assert reasons(source, 0) == [(30_000, "a on", False), (4200, "the state of b is unknown", True)]
+    source = contacts(high, low)
+    source.read([UNKNOWN, OPEN], 0)
+    assert reasons(source, 0) == [(4200, "b on", False), (30_000, "the state of a is unknown", True)]
+
+
+def test_unknown_contact_without_limit_limits_nothing() -> None:
+    source = contacts(DigitalInput(name="a", watts=None), OPENER)
+    source.read([UNKNOWN, CLOSED], 0)
+    assert source.limits(0) == ()
+
+
+def test_unknown_stages_are_not_counted_as_on() -> None:
+    source = contacts(*STAGES, pattern="one-of")
+    source.read([CLOSED, UNKNOWN, OPEN, UNKNOWN], 0)
+    assert reasons(source, 0) == [(0.0, "the state of K2 and K4 is unknown", True)]
+    source = contacts(*STAGES, pattern="one-of")
+    source.read([CLOSED, OPEN, OPEN, CLOSED], 0)
+    assert reasons(source, 0) == [(0.0, "2 of its contacts are on, one should be", True)]
+
+
+def test_contact_after_lost_module_is_unknown_until_it_is_settled() -> None:
+    source = contacts(OPENER)
+    source.read([CLOSED], 0)
+    source.read([CLOSED], 10)
+    assert reasons(source, 10) == [(4200, "the state of W3 is unknown", True)]
+    source.read([OPEN], 10.2)
+    source.read([OPEN], 10.5)
+    assert reasons(source, 10.5) == [(4200, "W3 on", False)]
+
+
+def test_contact_that_chatters_after_losses_is_unknown_until_rest() -> None:
+    source = contacts(OPENER)
+    source.read([CLOSED], 0)
+    for loss in range(1, 7):
+        source.read([CLOSED], 10 * loss)
+        source.read([CLOSED], 10 * loss + 1)
+    for second in range(61, 60 + int(REST_S)):
+        source.read([CLOSED], second)
+        assert reasons(source, second) == [(4200, "the state of W3 is unknown", True)]
+    source.read([CLOSED], 60 + REST_S)
+    assert reasons(source, 60 + REST_S) == []
+
+
 def test_inputs_dim_before_first_reading() -> None:
     source = contacts(CLOSER, OPENER)
     assert holds(source, 0) == 4200

@@ -287,11 +287,19 @@ async def test_app_dimming_contact_broken_wire_or_dead_module_dims(tmp_path: Pat
             lost = await wait_status(controller, lambda status: status.dimmed)
             assert lost.limit_w == 8000
             assert [span.assumed for span in lost.spans] == [True, False, True]
+            closed.inputs = [True]
+            back = await wait_status(controller, lambda status: not status.dimmed)
+            assert [span.assumed for span in back.spans] == [True, False, True, True]
         nursery.cancel_scope.cancel()
     why = [
         record["body"]["total"]["proof"] for record in read_evidence(tmp_path) if record["kind"] == "limit"
     ]
-    assert why == ["its contacts were not read yet", "W3 on", "its contacts cannot be read"]
+    assert why == [
+        "its contacts were not read yet",
+        "W3 on",
+        "its contacts cannot be read",
+        "the state of W3 is unknown",
+    ]
 
 
 async def test_app_dimming_display_shows_limit_until_its_end(tmp_path: Path) -> None:
