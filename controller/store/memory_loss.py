@@ -8,6 +8,7 @@ afterwards nothing that was made before.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 
 from msgspec.structs import replace
@@ -32,7 +33,7 @@ def mark_memory_lost(changes: Iterable[Change], journal: Journal | None = None) 
     What `journal` and `changes` have of the memory stays. Raises StoreError.
     """
     seen = ReplayRecord((), 0.0)  # not NOTHING_FORGOTTEN: an infinite time is not stored
-    obeyed = DimmingMemory(saved=0.0)
+    obeyed = DimmingMemory(saved=time.time())  # it goes on from there until the clock is trusted
     entries = [] if journal is None else [entry for kind in _MARKED for entry in journal.load(kind)]
     for record in map(read_entry, [*entries, *_put_entries(changes)]):
         match record:

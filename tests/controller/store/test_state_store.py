@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -280,6 +281,7 @@ def test_removed_store_is_logged_and_its_memory_marked_as_lost(
     assert store.status.was_lost
     assert "store file missing" in caplog.text
     assert is_marked(store)
+    assert [each.saved for each in store.load(DimmingMemory)] == [pytest.approx(time.time(), abs=HANG_S)]
     store.close()
     again = StateStore(tmp_path)  # e.g. after a start that an invalid policy has ended
     assert not again.status.was_lost
