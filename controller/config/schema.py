@@ -727,7 +727,7 @@ class DimmingSourceConfig(_Table, frozen=True, kw_only=True):
     signed: bool = True
     """With signed: false accepts unsigned commands, too."""
     rank: Annotated[int, Meta(ge=0, le=1000)] = 0
-    """The highest role lifts what lower ones have set, never the other way round."""
+    """A lift of this source is rejected while one of a higher rank limits and this one does not."""
     minimum: bool = True
     """The source cannot go below what the law leaves the devices."""
     lost_after_s: Annotated[float, Meta(ge=0, le=86_400, extra={"unit": "s"})] = 0.0

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import msgspec
 from msgspec.structs import replace
@@ -96,6 +96,19 @@ class EffectiveLimit(msgspec.Struct, frozen=True, kw_only=True):
     def dimmed(self) -> bool:
         """True if anything is limited."""
         return bool(self.sources)
+
+    def of_all(self, devices: Collection[EvseRef]) -> list[LimitBound]:
+        """Return what limits all controllable EVSEs together: one bound, or one for each if that is less.
+
+        Empty: some are not limited.
+        """
+        each = [self.evses[ref] for ref in devices if ref in self.evses]
+        together = [] if self.total is None else [self.total]
+        if len(each) < len(devices) or not each:
+            return together
+        if self.total is not None and self.total.watts <= sum(bound.watts for bound in each):
+            return together
+        return each
 
     def explain(self, format_end: Callable[[float], str]) -> Statement | None:
         """Return what holds for all EVSEs together, else who limits each of them; None: nobody does."""

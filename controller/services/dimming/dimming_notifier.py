@@ -10,7 +10,7 @@ from controller.config.schema import DimmingConfig
 from controller.dimming import dimming_messages, notifications
 from controller.dimming.dimming_limits import EffectiveLimit
 from controller.dimming.dimming_settings import DimmingSettings
-from controller.dimming.notifications import BACKEND, GRID_OPERATOR, DimmingSpan
+from controller.dimming.notifications import BACKEND, GRID_OPERATOR, DimmingNotice, DimmingSpan
 from controller.model.effects import UNTRACKED, OwnCall
 from controller.services.machine.wall_clock import format_end, utc, utc_now
 from controller.services.site_identity.site_mailbox import SiteMailbox
@@ -53,19 +53,21 @@ class DimmingNotifier:
         """Notify the backend and displays of the limit that applies from now on."""
         before, self._span = self._span, self._find_span(effective, now)
         span = self._span
+        notices: list[DimmingNotice] = []
+        if before is not None and (span is None or span.set_by != before.set_by):
+            # The backend has one limit of each source: that of another one does not replace it.
+            notices.append(notifications.to_backend_no_more(self._version, before.set_by))
         if span is not None:
-            notice = notifications.to_backend(self._version, span)
-        elif before is not None:
-            notice = notifications.to_backend_no_more(self._version, before.set_by)
-        else:
-            return
-        self._mailbox.post(notice.action, notice.payload)
-        self.update_displays()
+            notices.append(notifications.to_backend(self._version, span))
+        for notice in notices:
+            self._mailbox.post(notice.action, notice.payload)
+        if notices:
+            self.update_displays()
 
     def _find_span(self, effective: EffectiveLimit, now: float) -> DimmingSpan | None:
-        """Return the limit to notify: of all devices, or the sum where each has its own."""
-        bounds = [effective.total] if effective.total else list(effective.evses.values())
-        if not bounds or (effective.total is None and len(bounds) < len(self._settings.devices)):
+        """Return the limit to notify: that of all devices together, or the sum where each has its own."""
+        bounds = effective.of_all(self._settings.devices)
+        if not bounds:
             return None
         ends = [bound.until for bound in bounds]
         until = None if None in ends else max(each for each in ends if each is not None)
