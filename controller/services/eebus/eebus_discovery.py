@@ -20,6 +20,7 @@ from zeroconf import Error as ZeroconfError
 from zeroconf import ServiceBrowser, ServiceInfo, ServiceStateChange, Zeroconf
 
 from controller.services.eebus.eebus_connections import Target
+from controller.transport.transport_errors import describe_error
 from drivers.eebus.announcement import SERVICE_TYPE, Announcement, read_txt
 from drivers.eebus.array_json import EebusError
 
@@ -69,7 +70,7 @@ class EebusDiscovery:
             except (OSError, ZeroconfError) as error:
                 log.warning(
                     "mDNS failed reason=%s; is there a network? partners with a host are dialed all the same",
-                    error or type(error).__name__,
+                    describe_error(error),
                 )
                 await trio.sleep(RETRY_S)
             except Exception:  # an exception of the library ends discovery alone
