@@ -12,7 +12,14 @@ import math
 from controller.dimming import dimming_records
 from controller.dimming.command_handler import CommandHandler
 from controller.dimming.digital_inputs import ChatterReport, DigitalInputs
-from controller.dimming.dimming_limits import EffectiveLimit, LimitSource, SourceLimit, effective
+from controller.dimming.dimming_limits import (
+    EffectiveLimit,
+    LimitSource,
+    LostSources,
+    SourceLimit,
+    effective,
+    lost_sources,
+)
 from controller.dimming.dimming_records import CommandMoments
 from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.eebus_source import EebusSource, EebusSources
@@ -70,6 +77,7 @@ class DimmingController:
         self._is_changed = False
         """True if the stored state is to be replaced."""
         self._effective = EffectiveLimit()
+        self._lost: LostSources = ()
         self._sources_change_at = -math.inf
         """Time (s) of the next change of a source by itself; until then only its own events change it."""
 
@@ -77,6 +85,11 @@ class DimmingController:
     def effective(self) -> EffectiveLimit:
         """The limit that applies."""
         return self._effective
+
+    @property
+    def lost(self) -> LostSources:
+        """The sources that are lost, also where a lower limit of another one holds."""
+        return self._lost
 
     @property
     def deadline(self) -> float:
@@ -199,7 +212,7 @@ class DimmingController:
     # -- what comes out -------------------------------------------------------------------------------
 
     def _update_effective(self, at: CommandMoments) -> list[DimmingAction]:
-        """Compute the effective limit and its outcome so far."""
+        """Compute the effective limit, the lost sources and the outcome so far."""
         limits: list[SourceLimit] = []
         self._sources_change_at = math.inf
         for source in self._sources:
@@ -208,15 +221,16 @@ class DimmingController:
             if changes_at is not None and changes_at < self._sources_change_at:
                 self._sources_change_at = changes_at
         now_holds = effective(map(self._settings.raised, limits), at.now)
-        if now_holds == self._effective:
+        was_lost, self._lost = self._lost, lost_sources(limits, at.now)
+        if now_holds == self._effective and self._lost == was_lost:
             return self._outcomes.on_time(at)
-        self._effective = now_holds
         level = logging.WARNING if now_holds.dimmed else logging.INFO
-        return [
-            DimmingChanged(now_holds),
-            LogEntry(level, dimming_records.describe_limit(now_holds)),
-            *self._outcomes.on_limit(now_holds, at),
-        ]
+        entry = LogEntry(level, dimming_records.describe_limit(now_holds, self._lost))
+        if now_holds == self._effective:
+            # The limit holds on: its effect is watched as before, and nobody is notified of it again.
+            return [entry, self._outcomes.record_limit(self._lost, at), *self._outcomes.on_time(at)]
+        self._effective = now_holds
+        return [DimmingChanged(now_holds), entry, *self._outcomes.on_limit(now_holds, self._lost, at)]
 
     # -- memory ---------------------------------------------------------------------------------------
 

@@ -84,6 +84,17 @@ class LimitBound(msgspec.Struct, frozen=True, kw_only=True):
         return Statement(code=StatementCode.DIMMED_UNTIL, name=self.source, power_w=power_w, time=time)
 
 
+class LostSource(msgspec.Struct, frozen=True):
+    """Source that is lost while a limit is assumed for it, and the reason; a lower limit may hold."""
+
+    source: str
+    why: str
+
+
+LostSources = tuple[LostSource, ...]
+"""Lost sources, each once, in the order of their ids."""
+
+
 class EffectiveLimit(msgspec.Struct, frozen=True, kw_only=True):
     """Limits that apply: for all controllable EVSEs together (`total`), for each, and their sources."""
 
@@ -138,6 +149,12 @@ def effective(limits: Iterable[SourceLimit], now: float) -> EffectiveLimit:
         evses={ref: bound for ref, bound in lowest_of.items() if ref is not None},
         sources=tuple(sorted({limit.source for limit in holding})),
     )
+
+
+def lost_sources(limits: Iterable[SourceLimit], now: float) -> LostSources:
+    """Return the sources for which a limit is assumed now."""
+    reasons = {limit.source: limit.proof for limit in limits if limit.is_assumed and limit.holds(now)}
+    return tuple(itertools.starmap(LostSource, sorted(reasons.items())))
 
 
 def _bound(limit: SourceLimit) -> LimitBound:

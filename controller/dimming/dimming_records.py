@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from controller.dimming.dimming_limits import EffectiveLimit, LimitBound, SourceLimit
+from controller.dimming.dimming_limits import EffectiveLimit, LimitBound, LostSources, SourceLimit
 from controller.dimming.dimming_messages import (
     ANSWER_CONTEXT,
     EFFECT_CONTEXT,
@@ -194,13 +194,14 @@ def limit_set(event: SourceLimited, at: CommandMoments) -> RecordEvidence:
     return RecordEvidence(EvidenceKind.COMMAND, body | {"until": at.text(event.until)})
 
 
-def limit(effective: EffectiveLimit, at: CommandMoments) -> dict[str, Any]:
-    """Return the record of the effective limit and its sources."""
+def limit(effective: EffectiveLimit, lost: LostSources, at: CommandMoments) -> dict[str, Any]:
+    """Return the record of the effective limit, its sources, and those that are lost."""
     return {
         "total": None if effective.total is None else _bound(effective.total, at),
         "phasesW": list(effective.phases_w),
         "evses": {str(ref): _bound(bound, at) for ref, bound in sorted(effective.evses.items())},
         "sources": list(effective.sources),
+        "lost": [{"source": each.source, "why": str(each.why)} for each in lost],
     }
 
 
@@ -221,15 +222,17 @@ def outcome(what: LimitOutcome, at: CommandMoments) -> dict[str, Any]:
     }
 
 
-def describe_limit(effective: EffectiveLimit) -> str:
-    """Return the log line of a new effective limit."""
+def describe_limit(effective: EffectiveLimit, lost: LostSources) -> str:
+    """Return the log line of a new effective limit, or of a source that was lost or has recovered."""
     if not effective.dimmed:
         return "dimming ended"
     bounds = [] if effective.total is None else [("all", effective.total)]
     bounds += [(str(ref), bound) for ref, bound in sorted(effective.evses.items())[:3]]
     parts = [f"evse={name} {_describe_bound(bound)}" for name, bound in bounds]
     more = len(effective.evses) - 3
-    return "dimming limit changed " + ", ".join(parts) + (f" more_evses={more}" if more > 0 else "")
+    parts[-1] += f" more_evses={more}" if more > 0 else ""
+    parts += [f"lost_source={each.source} reason={each.why}" for each in lost]
+    return "dimming limit changed " + ", ".join(parts)
 
 
 def _bound(bound: LimitBound, at: CommandMoments) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from controller.dimming import dimming_records
-from controller.dimming.dimming_limits import EffectiveLimit
+from controller.dimming.dimming_limits import EffectiveLimit, LostSources
 from controller.dimming.dimming_messages import EFFECT_CONTEXT
 from controller.dimming.dimming_records import CommandMoments, OpenCommand
 from controller.dimming.dimming_settings import DimmingSettings
@@ -66,8 +66,10 @@ class OutcomeReporter:
     def _is_restored(self) -> bool:
         return self._ended_unless_at < math.inf
 
-    def on_limit(self, effective: EffectiveLimit, at: CommandMoments) -> list[DimmingAction]:
-        """Record that another limit applies."""
+    def on_limit(
+        self, effective: EffectiveLimit, lost: LostSources, at: CommandMoments
+    ) -> list[DimmingAction]:
+        """Record that another limit applies, and the sources that are lost."""
         was, self._effective = self._effective, effective
         self._decisions, self._decided_at = {}, -math.inf
         if not effective.dimmed:
@@ -84,10 +86,11 @@ class OutcomeReporter:
         self._ended_unless_at = math.inf
         self._watch = EffectWatch(effective, self.measurement, at.now)
         readings = dimming_records.readings("before", self.measurement, at)
-        return [
-            RecordEvidence(EvidenceKind.LIMIT, dimming_records.limit(effective, at)),
-            RecordEvidence(EvidenceKind.READINGS, readings),
-        ]
+        return [self.record_limit(lost, at), RecordEvidence(EvidenceKind.READINGS, readings)]
+
+    def record_limit(self, lost: LostSources, at: CommandMoments) -> RecordEvidence:
+        """Return the record of the limit that applies, and of the sources that are lost."""
+        return RecordEvidence(EvidenceKind.LIMIT, dimming_records.limit(self._effective, lost, at))
 
     def on_measured(self, event: Measured, at: CommandMoments) -> list[DimmingAction]:
         """Compare a measurement with the limit; values that are not finite are unknown."""

@@ -495,26 +495,30 @@ def _dimming(status: ControllerStatus) -> Iterator[AlarmCondition]:
     dimming = status.dimming
     if dimming is None:
         return
-    if dimming.source_fault:
+    for fault in dimming.source_faults:
         yield AlarmCondition(
             kind=AlarmKind.DIMMING_SOURCE_LOST,
-            subject=", ".join(dimming.sources),
+            subject=fault.source,
             severity=Severity.CRITICAL,
             statement=Statement(
                 code=StatementCode.DIMMING_SOURCE_LOST,
-                detail=dimming.source_fault,
-                detail_parts=dimming.source_fault_parts,
+                detail=fault.why,
+                detail_parts=fault.why_parts,
             ),
             remedy=Statement(code=StatementCode.CHECK_CONTROL_BOX),
             after_s=SOURCE_S,
         )
-    elif dimming.dimmed:
+    statement = dimming.statement
+    if dimming.dimmed and (statement is None or statement.code is not StatementCode.DIMMED_ASSUMED):
+        lost = {fault.source for fault in dimming.source_faults}
+        if statement is not None:
+            lost.discard(statement.name)  # it orders one limit, and another one is assumed
+        names = ", ".join(source for source in dimming.sources if source not in lost)
         yield AlarmCondition(
             kind=AlarmKind.DIMMING_ACTIVE,
-            subject=", ".join(dimming.sources),
+            subject=names,
             severity=Severity.INFO,
-            statement=dimming.statement
-            or Statement(code=StatementCode.DIMMED_EACH, name=", ".join(dimming.sources)),
+            statement=statement or Statement(code=StatementCode.DIMMED_EACH, name=names),
             remedy=Statement(code=StatementCode.NOTHING_TO_DO),
         )
 

@@ -1202,6 +1202,7 @@ const DE = {
   "{ski} is not a partner; `eebus status` lists them": "{ski} ist kein Partner; `eebus status` zeigt sie",
   "{source} does not discipline the clock": "{source} stellt die Uhr nicht",
   "{source} does not report how far the clock may be off": "{source} meldet nicht, wie weit die Uhr falsch gehen kann",
+  "{source}: {reason}": "{source}: {reason}",
   "{stale_after_s} s are shorter than the interval in which stations report": "{stale_after_s} s sind kürzer als das Intervall, in dem Stationen melden",
   "{stale_after_s} s end before the next reading, after {interval_s} s": "{stale_after_s} s enden vor dem nächsten Messwert nach {interval_s} s",
   "{table} is a single table, and there are several": "{table} ist eine einzelne Tabelle, und es gibt mehrere",

@@ -81,7 +81,7 @@ const EARLIEST = new Date("2026-01-01T00:00:00Z"); // a clock that shows less is
 // A fault becomes an alarm once it has lasted for a while: until then the site is not called fine, and it is named.
 function passingFaults(status) {
   const away = (backend) => Object.values(backend.links).every((count) => !count) && status.stations.some((each) => each.connected && each.owner === backend.id);
-  const silent = [...status.meters.filter((each) => each.quality !== "good"), ...status.backends.filter(away), ...status.stations.filter((each) => !each.connected)].map((each) => each.id).concat(status.dimming?.source_fault ? status.dimming.sources : []);
+  const silent = [...status.meters.filter((each) => each.quality !== "good"), ...status.backends.filter(away), ...status.stations.filter((each) => !each.connected)].map((each) => each.id).concat((status.dimming?.source_faults ?? []).map((each) => each.source));
   const over = status.circuits.filter((each) => each.over_limit_s > 0).map((each) => each.id);
   const listed = (names) => (names.length > 5 ? `${names.slice(0, 5).join(", ")} …` : names.join(", "));
   return [over.length ? text("overNow", { names: listed(over) }) : "", silent.length ? text("silentNow", { names: listed(silent) }) : ""].filter(Boolean).join(" ");
@@ -249,7 +249,18 @@ function dimmingText(status) {
   const dimming = status.dimming;
   if (!dimming) return "–";
   if (!dimming.dimmed) return text("notDimmed");
-  return `${dimming.source_fault ? text("dimmingAssumed") : text("dimmedNow")}: ${watts(dimming.limit_w)}`;
+  return `${text(isAssumed(dimming) ? "dimmingAssumed" : "dimmedNow")}: ${watts(dimming.limit_w)}`;
+}
+
+function isAssumed(dimming) {
+  return dimming.statement?.code === "dimmed-assumed";
+}
+
+// The sources that are lost, also where a lower limit holds that another source has ordered.
+function sourceFault(dimming) {
+  if (!dimming.source_fault) return text("none");
+  const fault = codedText(dimming.source_fault_parts ?? dimming.source_fault, dimming.source_fault);
+  return isAssumed(dimming) ? `${text("dimmingAssumed")} (${fault})` : fault;
 }
 
 function viewCircuits(main) {
@@ -531,7 +542,7 @@ function viewDimming(main) {
   if (!state.status.dimming) main.append(element("p", {}, text("noDimming")));
   const [list, updateList] = facts([
     [text("state"), (dimming) => (dimming.dimmed ? sentence(statementText(dimming.statement, dimming.why)) : text("notDimmed"))],
-    [text("problem"), (dimming) => (dimming.source_fault ? `${text("dimmingAssumed")} (${codedText(dimming.source_fault_parts ?? dimming.source_fault, dimming.source_fault)})` : text("none"))],
+    [text("problem"), sourceFault],
     [text("limit"), (dimming) => watts(dimming.limit_w)],
     [text("drawnW"), (dimming) => watts(dimming.drawn_w)],
     [text("gridW"), (dimming) => watts(dimming.grid_w)],

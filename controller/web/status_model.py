@@ -304,6 +304,14 @@ class DimmingSpanStatus(msgspec.Struct, frozen=True, kw_only=True):
     assumed: bool = False
 
 
+class SourceFaultStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Limit source that is lost, and why; `why_parts`: its template and values."""
+
+    source: str
+    why: str
+    why_parts: TextParts | None = None
+
+
 class DimmingStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Dimming under section 14a EnWG. Powers in W.
 
@@ -312,8 +320,9 @@ class DimmingStatus(msgspec.Struct, frozen=True, kw_only=True):
     for single ones. `drawn_w` is what they draw now, `grid_w` what the meter of the grid connection
     shows, null where it is unknown; `minimum_w` what the law leaves them. `spans`: the last limits,
     oldest first. Since the start: accepted commands, rejected ones by reason, and records that could not
-    be written; `evidence_records`: number of records. `source_fault`: the limit is assumed because a
-    source is lost, and why; empty where it was ordered. `source_fault_parts`: its template and values.
+    be written; `evidence_records`: number of records. `source_fault`: the sources that are lost, and
+    why, also where a lower limit of another one holds; empty without any. `source_fault_parts`: its template
+    and values; `source_faults`: the same, each source by itself.
     """
 
     dimmed: bool
@@ -333,6 +342,7 @@ class DimmingStatus(msgspec.Struct, frozen=True, kw_only=True):
     evidence_failed_total: int
     source_fault: str = ""
     source_fault_parts: TextParts | None = None
+    source_faults: tuple[SourceFaultStatus, ...] = ()
     statement: Statement | None = None
 
 

@@ -97,7 +97,7 @@ async def test_page_in_chromium_is_clean(
 @pytest.mark.parametrize(
     ("fault", "width", "language", "scheme", "view", "shown"),
     [
-        ("contacts", 390, "de", "dark", "dimming", "Angenommen, nicht angeordnet (ihre Kontakte lassen sich"),
+        ("contacts", 390, "de", "dark", "dimming", "Angenommen, nicht angeordnet (dso: ihre Kontakte lassen"),
         (
             "meter",
             1280,

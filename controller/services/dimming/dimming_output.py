@@ -6,7 +6,7 @@ from collections import Counter, deque
 
 from msgspec.structs import replace
 
-from controller.dimming.dimming_limits import EffectiveLimit
+from controller.dimming.dimming_limits import EffectiveLimit, LostSources
 from controller.dimming.dimming_messages import moment
 from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.events import CommandAnswer, Measured
@@ -16,8 +16,8 @@ from controller.model.observations import EvseRef
 from controller.services.dimming.dimming_notifier import DimmingNotifier
 from controller.services.load_management.load_management_service import LoadManagementService
 from controller.services.stations.station_profiles import StationProfiles
-from controller.web.status_model import DimmingSpanStatus, DimmingStatus
-from drivers.coded_text import parts_of
+from controller.web.status_model import DimmingSpanStatus, DimmingStatus, SourceFaultStatus
+from drivers.coded_text import coded, join_texts, parts_of
 from drivers.reading import NO_VALUES, MeterState, Quality, Reading
 
 SPANS_KEPT = 20
@@ -116,11 +116,15 @@ class DimmingOutput:
             )
             self._spans.append(span)
 
-    def status(self, effective: EffectiveLimit, records: int, unwritten: int) -> DimmingStatus:
+    def status(
+        self, effective: EffectiveLimit, lost: LostSources, records: int, unwritten: int
+    ) -> DimmingStatus:
         """Return the status; `records`: number of evidence records, `unwritten`: of those not written."""
         why = effective.explain(self.notifier.format_end)
         total = effective.total
-        fault = total.proof if total is not None and total.is_assumed else ""
+        fault = join_texts(
+            [coded("{source}: {reason}", source=each.source, reason=each.why) for each in lost]
+        )
         return DimmingStatus(
             dimmed=effective.dimmed,
             why="" if why is None else str(why),
@@ -140,6 +144,10 @@ class DimmingOutput:
             evidence_failed_total=unwritten,
             source_fault=str(fault),
             source_fault_parts=parts_of(fault),
+            source_faults=tuple(
+                SourceFaultStatus(source=each.source, why=str(each.why), why_parts=parts_of(each.why))
+                for each in lost
+            ),
         )
 
 

@@ -159,7 +159,8 @@ class DimmingService:
 
     def status(self) -> DimmingStatus:
         """Return the status of dimming."""
-        return self._output.status(self._controller.effective, self.evidence.count, self.evidence.failed)
+        controller, evidence = self._controller, self.evidence
+        return self._output.status(controller.effective, controller.lost, evidence.count, evidence.failed)
 
     def _on_inputs_read(self, source: str, levels: tuple[bool, ...]) -> None:
         self.handle_event(InputsRead(source, levels))

@@ -466,6 +466,53 @@ def test_contacts_dim_until_read_and_when_lost() -> None:
     assert scenario.total_w == 9000
 
 
+def test_lost_contact_is_recorded_while_lower_limit_holds() -> None:
+    wired = DigitalInputsSettings(contacts=(DigitalInput(name="S1", watts=9000, on_when="closed"),))
+    box = SourceSettings(id="box", kind="contact", contacts=wired)
+    scenario = DimmingHarness(msgspec.structs.replace(SETTINGS, sources=(*SETTINGS.sources, box)))
+    assert lost_of(scenario) == [("box", "its contacts were not read yet")]
+    scenario.handle(InputsRead("box", (True,)), 1)
+    assert lost_of(scenario) == []
+    scenario.send_command(command(1, 8000.0), "dso")
+    scenario.measure(7000, at=1.5)
+    effective = scenario.controller.effective
+    assert effective.sources == ("box", "dso")
+
+    scenario.handle(DimmingTick(), 6)
+    assert lost_of(scenario) == [("box", "its contacts cannot be read")]
+    assert scenario.controller.effective == effective
+    assert scenario.evidence_kinds() == ["limit"]
+    [record] = scenario.evidence(EvidenceKind.LIMIT)
+    assert (record["total"]["source"], record["sources"]) == ("dso", ["box", "dso"])
+    assert record["lost"] == [{"source": "box", "why": "its contacts cannot be read"}]
+    [line] = scenario.effects(LogEntry)
+    assert line.text.endswith(", lost_source=box reason=its contacts cannot be read")
+    assert scenario.handle(DimmingTick(), 7) == []
+
+    scenario.handle(InputsRead("box", (True,)), 8)
+    assert scenario.evidence(EvidenceKind.LIMIT)[0]["lost"][0]["why"] == "the state of S1 is unknown"
+    scenario.handle(InputsRead("box", (True,)), 9)
+    assert scenario.evidence(EvidenceKind.LIMIT)[0]["lost"] == lost_of(scenario) == []
+    assert scenario.controller.effective == effective
+
+
+def test_lost_link_of_one_source_is_recorded_for_that_source_alone() -> None:
+    scenario = DimmingHarness()
+    scenario.send_command(command(1, 20_000.0), "dso", at=1)
+    scenario.handle(SourceReached("dso", False), 2)
+    scenario.send_command(command(1, 5000.0, role="operator"), "cpo")
+    scenario.handle(DimmingTick(), 602)
+    assert scenario.controller.effective.sources == ("cpo", "dso")
+    assert lost_of(scenario) == [("dso", "failsafe: the link to it is lost")]
+    assert scenario.evidence(EvidenceKind.LIMIT)[0]["total"]["source"] == "cpo"
+    scenario.handle(SourceReached("dso", True), 603)
+    assert scenario.evidence(EvidenceKind.LIMIT)[0]["lost"] == lost_of(scenario) == []
+
+
+def lost_of(scenario: DimmingHarness) -> list[tuple[str, str]]:
+    return [(each.source, each.why) for each in scenario.controller.lost]
+
+
 def test_dimming_controller_refusals_in_log_are_rationed_and_counted() -> None:
     scenario = DimmingHarness()
     lines = []

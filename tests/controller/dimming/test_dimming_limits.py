@@ -12,9 +12,11 @@ from controller.dimming.dimming_limits import (
     LimitBound,
     LimitSource,
     LimitSourceMemory,
+    LostSource,
     SourceFailsafe,
     SourceLimit,
     effective,
+    lost_sources,
 )
 from controller.model.observations import EvseRef
 
@@ -170,6 +172,20 @@ def test_longest_of_equal_limits_is_named() -> None:
     got = effective([limit("a", 4200, until=60), limit("b", 4200), limit("c", 4200, until=90)], 1)
     assert got.total is not None
     assert got.total.source == "b"
+
+
+def test_each_lost_source_is_named_beside_lower_limit() -> None:
+    limits = [
+        limit("dso", 4200, proof="17"),
+        limit("guard", 9000, proof="failsafe", is_assumed=True),
+        limit("box", 9000, proof="S1 on"),
+        limit("box", 4200, proof="the state of S2 is unknown", is_assumed=True),
+        limit("later", 9000, begins=2.0, is_assumed=True),
+    ]
+    assert lost_sources(limits, 1) == (
+        LostSource("box", "the state of S2 is unknown"),
+        LostSource("guard", "failsafe"),
+    )
 
 
 def test_limit_applies_from_begin_to_end() -> None:

@@ -302,6 +302,59 @@ async def test_app_dimming_contact_broken_wire_or_dead_module_dims(tmp_path: Pat
     ]
 
 
+async def test_app_dimming_dead_module_is_named_beside_lower_limit(tmp_path: Path) -> None:
+    closed = Module()
+    closed.inputs = [True]
+    async with serve_csms() as peer, trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        serving = await nursery.start(trio.serve_listeners, closed.serve, listeners)
+        port = serving[0].socket.getsockname()[1]
+        source = f"""
+        kind = "signed"
+        role = "grid-operator"
+        [[dimming.source]]
+        id = "box"
+        kind = "contact"
+        module = "io"
+        settle_s = 0.05
+        lost_after_s = 0.3
+        [[dimming.contact]]
+        name = "W3"
+        source = "box"
+        input = 0
+        limit_w = 9000
+        [[dimming.module]]
+        id = "io"
+        transport = "tcp"
+        driver = "wago-750"
+        host = "127.0.0.1"
+        port = {port}
+        interval_s = 0.05
+        """
+        async with running(configure(tmp_path, peer, source=source)) as controller:
+            operator = await connect_grid_operator(peer)
+            await wait_status(controller, lambda status: not status.dimmed)
+            await operator.send_command(make_command())
+            closed.inputs = None
+            lost = await wait_status(controller, lambda status: bool(status.source_faults))
+            assert lost.source_fault == "box: its contacts cannot be read"
+            assert [(each.source, each.why) for each in lost.source_faults] == [
+                ("box", "its contacts cannot be read")
+            ]
+            assert lost.limit_w == MINIMUM_W
+            assert lost.statement is not None
+            assert (lost.statement.name, lost.spans[-1].assumed) == ("dso", False)
+            closed.inputs = [True]
+            back = await wait_status(controller, lambda status: not status.source_faults)
+            assert (back.source_fault, back.limit_w) == ("", MINIMUM_W)
+        nursery.cancel_scope.cancel()
+    records = [each["body"] for each in read_evidence(tmp_path) if each["kind"] == "limit"]
+    assert {"source": "box", "why": "its contacts cannot be read"} in [
+        each for record in records if record["total"]["source"] == "dso" for each in record["lost"]
+    ]
+    assert records[-1]["lost"] == []
+
+
 async def test_app_dimming_display_shows_limit_until_its_end(tmp_path: Path) -> None:
     async with serve_csms() as peer:
         config = configure(tmp_path, peer, more='displays = true\nlanguage = "en"')

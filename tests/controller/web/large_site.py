@@ -22,6 +22,7 @@ from controller.web.status_model import (
     GroupStatus,
     OverrideStatus,
     PeakStatus,
+    SourceFaultStatus,
     StoreHealth,
     WaitStatus,
 )
@@ -125,8 +126,12 @@ def site_with(fault: str, stations: int) -> ControllerStatus:
         gone = [replace(each, links={"main": 0}, waiting=12, oldest_s=7300.0) for each in status.backends]
         status = replace(status, backends=tuple(gone))
     elif fault == "contacts":
-        lost = coded("its contacts cannot be read")
-        dimming = replace(DIMMING, source_fault=str(lost), source_fault_parts=parts_of(lost))
+        why = coded("its contacts cannot be read")
+        lost = coded("{source}: {reason}", source="dso", reason=why)
+        fault = SourceFaultStatus(source="dso", why=str(why), why_parts=parts_of(why))
+        dimming = replace(
+            DIMMING, source_fault=str(lost), source_fault_parts=parts_of(lost), source_faults=(fault,)
+        )
         assumed = Statement(code=StatementCode.DIMMED_ASSUMED, name="dso", power_w=7560.0)
         dimming = replace(dimming, statement=assumed, why=str(assumed))
         status = replace(status, dimming=dimming, evses=_dimmed(status.evses, assumed))

@@ -16,6 +16,7 @@ from controller.web.status_model import (
     ClockReport,
     ControllerStatus,
     SigningWaitStatus,
+    SourceFaultStatus,
     StoreHealth,
 )
 from drivers.errors import Cause
@@ -39,6 +40,18 @@ def conditions(status: ControllerStatus) -> dict[tuple[str, str], AlarmCondition
 
 def test_site_without_fault_has_no_condition() -> None:
     assert conditions(FINE) == {}
+
+
+ASSUMED = Statement(code=StatementCode.DIMMED_ASSUMED, name="dso", power_w=7560.0)
+
+
+def with_faults(statement: Statement, *sources: str, **faults: str) -> ControllerStatus:
+    """Return a site that `sources` limit as well as those with faults, with the reasons of these."""
+    assert STATUS.dimming is not None
+    lost = tuple(SourceFaultStatus(source=source, why=why) for source, why in sorted(faults.items()))
+    limiting = tuple(sorted({*sources, *faults}))
+    dimming = replace(STATUS.dimming, statement=statement, sources=limiting, source_faults=lost)
+    return replace(FINE, dimming=dimming)
 
 
 CASES: list[tuple[ControllerStatus, str, str, Severity]] = [
@@ -164,7 +177,7 @@ CASES: list[tuple[ControllerStatus, str, str, Severity]] = [
     ),
     (replace(FINE, dimming=STATUS.dimming), "dimming-active", "dso", Severity.INFO),
     (
-        replace(FINE, dimming=replace(STATUS.dimming, source_fault="its contacts cannot be read")),
+        with_faults(ASSUMED, dso="its contacts cannot be read"),
         "dimming-source-lost",
         "dso",
         Severity.CRITICAL,
@@ -194,6 +207,27 @@ def test_fault_is_one_condition_with_remedy(
     assert list(found) == [(kind, subject)]
     assert found[kind, subject].severity is severity
     assert found[kind, subject].remedy
+
+
+def test_lost_source_is_named_alone_beside_active_limit() -> None:
+    ordered = Statement(code=StatementCode.DIMMED, name="dso", power_w=8000.0)
+    found = conditions(with_faults(ordered, "dso", box="its contacts cannot be read"))
+    assert list(found) == [("dimming-source-lost", "box"), ("dimming-active", "dso")]
+    lost, active = found.values()
+    assert str(lost.statement).endswith("not ordered by the grid operator: its contacts cannot be read")
+    assert str(active.statement) == "dimmed by dso to 8 kW"
+
+
+def test_source_in_part_lost_is_named_as_lost_and_as_active() -> None:
+    ordered = Statement(code=StatementCode.DIMMED, name="box", power_w=8000.0)
+    found = conditions(with_faults(ordered, "dso", box="the state of S2 is unknown"))
+    assert list(found) == [("dimming-source-lost", "box"), ("dimming-active", "box, dso")]
+
+
+def test_lost_sources_are_one_condition_each_and_well_ones_none() -> None:
+    lost = replace(ASSUMED, name="box")
+    found = conditions(with_faults(lost, "dso", box="its contacts cannot be read", guard="failsafe"))
+    assert list(found) == [("dimming-source-lost", "box"), ("dimming-source-lost", "guard")]
 
 
 def test_away_station_with_several_evses_is_one_condition() -> None:
@@ -242,7 +276,7 @@ def test_short_fault_is_no_alarm_and_counts_anew() -> None:
 
 
 def test_contacts_that_are_read_seconds_after_a_start_are_no_alarm() -> None:
-    unread = replace(FINE, dimming=replace(STATUS.dimming, source_fault="its contacts were not read yet"))
+    unread = with_faults(ASSUMED, dso="its contacts were not read yet")
     book = AlarmBook()
     assert book.update(find_conditions(unread, NOON), 0.0, NOON) == []
     assert book.update(find_conditions(FINE, NOON), 5.0, NOON + 5) == []
