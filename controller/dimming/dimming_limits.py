@@ -108,18 +108,12 @@ class EffectiveLimit(msgspec.Struct, frozen=True, kw_only=True):
         """True if anything is limited."""
         return bool(self.sources)
 
-    def of_all(self, devices: Collection[EvseRef]) -> list[LimitBound]:
-        """Return what limits all controllable EVSEs together: one bound, or one for each if that is less.
-
-        Empty: some are not limited.
-        """
-        each = [self.evses[ref] for ref in devices if ref in self.evses]
-        together = [] if self.total is None else [self.total]
-        if len(each) < len(devices) or not each:
-            return together
-        if self.total is not None and self.total.watts <= sum(bound.watts for bound in each):
-            return together
-        return each
+    def binding(self, devices: Collection[EvseRef]) -> EffectiveLimit:
+        """Return the same without `total` where the limits of all controllable EVSEs add up to less."""
+        if self.total is None or not devices or not self.evses.keys() >= set(devices):
+            return self
+        each_w = sum(self.evses[ref].watts for ref in devices)
+        return replace(self, total=None) if each_w < self.total.watts else self
 
     def explain(self, format_end: Callable[[float], str]) -> Statement | None:
         """Return what holds for all EVSEs together, else who limits each of them; None: nobody does."""

@@ -66,8 +66,9 @@ class DimmingNotifier:
 
     def _find_span(self, effective: EffectiveLimit, now: float) -> DimmingSpan | None:
         """Return the limit to notify: that of all devices together, or the sum where each has its own."""
-        bounds = effective.of_all(self._settings.devices)
-        if not bounds:
+        effective = effective.binding(self._settings.devices)
+        bounds = [effective.total] if effective.total else list(effective.evses.values())
+        if not bounds or (effective.total is None and len(bounds) < len(self._settings.devices)):
             return None
         ends = [bound.until for bound in bounds]
         until = None if None in ends else max(each for each in ends if each is not None)

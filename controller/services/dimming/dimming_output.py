@@ -120,8 +120,8 @@ class DimmingOutput:
         self, effective: EffectiveLimit, lost: LostSources, records: int, unwritten: int
     ) -> DimmingStatus:
         """Return the status; `records`: number of evidence records, `unwritten`: of those not written."""
-        why = effective.explain(self.notifier.format_end)
-        total = effective.total
+        binding = effective.binding(self._settings.devices)
+        why, total = binding.explain(self.notifier.format_end), binding.total
         fault = join_texts(
             [coded("{source}: {reason}", source=each.source, reason=each.why) for each in lost]
         )

@@ -20,7 +20,7 @@ from controller.dimming.dimming_limits import (
 )
 from controller.model.observations import EvseRef
 
-ONE, TWO = EvseRef("CS01", 1), EvseRef("CS02", 1)
+ONE, TWO, THREE = (EvseRef(station, 1) for station in ("CS01", "CS02", "CS03"))
 FAILSAFE = SourceFailsafe(4200, 7200)
 UTC = 1_795_262_400.0
 
@@ -206,6 +206,18 @@ def test_effective_limit_phase_and_evse_limits_apply_beside_total() -> None:
     )
     assert got.phases_w == (1400, 1000, 800)
     assert {ref: bound.watts for ref, bound in got.evses.items()} == {ONE: 3000, TWO: 3700}
+
+
+@pytest.mark.parametrize(
+    ("total_w", "devices", "binds"),
+    [(20_000, [ONE, TWO], False), (8400, [ONE, TWO], True), (20_000, [ONE, TWO, THREE], True)],
+    ids=["more than their sum", "their sum", "one has no limit"],
+)
+def test_total_does_not_bind_above_sum_of_evses(total_w: float, devices: list[EvseRef], binds: bool) -> None:
+    got = effective([limit("dso", total_w), limit("dso", 4200, evse=ONE), limit("dso", 4200, evse=TWO)], 0)
+    binding = got.binding(devices)
+    assert (binding.total is not None) is binds
+    assert (binding.evses, binding.sources) == (got.evses, got.sources)
 
 
 limits = st.builds(
