@@ -55,7 +55,10 @@ from controller.profiles.schedule import (
     lowest_to_come,
     lowest_within,
 )
+from controller.profiles.station_clock import STEP_S
 
+CLOCK_CHECK_S = 60.0
+"""Interval of checks of the gateway's clock while a backend's profile limits (s)."""
 MOST_ABSORBED = 20
 """Absorbed profiles of a station; stations hold about ten."""
 MOST_FORWARDED = 60
@@ -124,6 +127,11 @@ class AbsorbedProfiles:
         """Absorbed and forwarded profiles as they were stored."""
         self._store_at: float | None = None
         self._evaluate_at: float | None = None
+        """Time of the next evaluation, or of the next check of the clock before it (s, monotonic)."""
+        self._changes_at = -math.inf
+        """Time of the next evaluation (s, monotonic); inf: not before a profile is set."""
+        self._clock: float | None = None
+        """UTC at 0 s monotonic by which `_since` is dated and limits are evaluated."""
         self._version: Version | None = None
         self.revision = 0
         """Rises with every change of profiles, transactions and limits in force."""
@@ -154,7 +162,7 @@ class AbsorbedProfiles:
             book = self._absorbed if each.purpose in purposes else self._forwarded
             book[each.profile.id] = each
         self._stored = (list(self._absorbed.values()), list(self._forwarded.values()))
-        self._evaluate_at = -math.inf
+        self._evaluate_at = self._changes_at = -math.inf
 
     def changed_profiles(self, now: float) -> list[BackendProfile] | None:
         """Return all profiles to store, once after a change; None: there is nothing to store."""
@@ -263,6 +271,7 @@ class AbsorbedProfiles:
     def on_observation(self, seen: Observation, now: float) -> None:
         """Take a start or an end of a transaction: profiles of its own end with it."""
         if isinstance(seen, TransactionSeen):
+            self._follow_clock(now)
             is_known = seen.transaction == self._transactions.get(seen.evse)
             if seen.running and seen.transaction and is_known and self._since.get(seen.evse) is not None:
                 return
@@ -289,8 +298,22 @@ class AbsorbedProfiles:
 
     def _mark_changed(self) -> None:
         self._awaiting_start &= self._absorbed.keys()
-        self._evaluate_at = -math.inf
+        self._evaluate_at = self._changes_at = -math.inf
         self.revision += 1
+
+    def _follow_clock(self, now: float) -> None:
+        """Evaluate all limits anew if the gateway's clock was set; transactions began when they did."""
+        clock = self.utc_of(now) - now
+        if self._clock is None:
+            self._clock = clock
+        step_s = clock - self._clock
+        if abs(step_s) < STEP_S:
+            return
+        self._clock = clock
+        self._since = {
+            evse: since if since is None else since + step_s for evse, since in self._since.items()
+        }
+        self._mark_changed()
 
     # -- our limits -----------------------------------------------------------------------------------
 
@@ -383,6 +406,14 @@ class AbsorbedProfiles:
         """Return what has changed for load management since the last call."""
         if self._evaluate_at is None or now < self._evaluate_at:
             return []
+        self._follow_clock(now)
+        found = self._evaluate(now) if now >= self._changes_at else []
+        has_profiles = self._changes_at < math.inf
+        self._evaluate_at = min(self._changes_at, now + CLOCK_CHECK_S) if has_profiles else None
+        return found
+
+    def _evaluate(self, now: float) -> list[Observation]:
+        """Evaluate the limits of all EVSEs; return what has changed for load management."""
         found: list[Observation] = []
         fallbacks = {number: self._lowest_fallback(number, now) for number in self.evses}
         for number in self.evses:
@@ -394,7 +425,7 @@ class AbsorbedProfiles:
         if fallbacks != self._reported_fallbacks:
             self._reported_fallbacks = fallbacks
             found.append(ProfilesTouched("a backend's profile"))
-        self._evaluate_at = self._next_change(now)
+        self._changes_at = self._next_change(now)
         self.revision += 1
         return found
 
@@ -505,11 +536,11 @@ class AbsorbedProfiles:
         whole = [p for p in self._profiles(self._forwarded) if p.purpose is ProfilePurpose.STATION]
         return self._profiles(self._absorbed) + whole
 
-    def _next_change(self, now: float) -> float | None:
-        """Return when a limit changes next, or comes within a lease's length."""
+    def _next_change(self, now: float) -> float:
+        """Return when a limit changes next, or comes within a lease's length (s, monotonic); inf: never."""
         profiles = self._capping_profiles()
         if not profiles:
-            return None
+            return math.inf
         utc = self.utc_of(now)
         moments: list[float] = []
         for evse in self.evses:

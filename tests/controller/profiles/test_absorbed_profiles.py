@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 from controller.chargers.quirks import LimitScope, Quirk
 from controller.model.observations import BackendLimit, EvseState, ProfilesTouched, StateSeen, TransactionSeen
 from controller.ocpp.frames import Version
-from controller.profiles.absorbed_profiles import MOST_ABSORBED
+from controller.profiles.absorbed_profiles import (
+    CLOCK_CHECK_S,
+    MOST_ABSORBED,
+    AbsorbedProfiles,
+    EvseWiring,
+)
 from controller.profiles.limit_profiles import LimitKind, LimitTerms, set_limit
 from controller.profiles.profile_messages import BackendProfile, read_stored_profile
 from controller.profiles.schedule import (
@@ -387,3 +392,50 @@ def test_begin_of_known_transaction_touches_no_profile() -> None:
     assert profiles.revision == revision
     profiles.on_observation(TransactionSeen(1, True, "U"), 30.0)
     assert profiles.revision > revision
+
+
+# -- the gateway's clock is set -------------------------------------------------------------------------
+
+
+class SetClock:
+    """The gateway's clock, which is wrong by `wrong_s`."""
+
+    def __init__(self, wrong_s: float) -> None:
+        self.wrong_s = wrong_s
+
+    def utc_of(self, now: float) -> float:
+        return UTC_0 + self.wrong_s + now
+
+
+def restored_profile(schedule: LimitSchedule, purpose: ProfilePurpose) -> BackendProfile:
+    profile = LimitProfile(id=1, evse=1, purpose=purpose, stack_level=0, schedules=(schedule,))
+    return BackendProfile(profile=profile, purpose="TxDefaultProfile", raw=b"{}")
+
+
+@pytest.mark.parametrize("wrong_s", [-200 * DAY_S, 200 * DAY_S, -3600.0])
+def test_limit_of_backend_follows_clock_that_is_set(wrong_s: float) -> None:
+    clock = SetClock(wrong_s)
+    wired = EvseWiring(phases=3, max_a=32.0, fallback_a=6.0)
+    profiles = AbsorbedProfiles({1: wired}, 230.0, 120.0, clock.utc_of)
+    schedule = LimitSchedule(start=UTC_0, periods=(LimitPeriod(0, 10.0),), duration_s=3000.0)
+    restored = restored_profile(schedule, ProfilePurpose.DEFAULT)
+    profiles.restore(Version.V16, ["TxDefaultProfile"], [restored])
+    assert profiles.observations(0.0) == []
+    clock.wrong_s = 0.0
+    assert profiles.deadline is not None
+    assert profiles.deadline <= CLOCK_CHECK_S
+    assert profiles.observations(profiles.deadline) == [BackendLimit(1, 10.0)]
+
+
+def test_relative_limit_begins_with_transaction_though_clock_is_set() -> None:
+    clock = SetClock(-200 * DAY_S)
+    wired = EvseWiring(phases=3, max_a=32.0, fallback_a=6.0)
+    profiles = AbsorbedProfiles({1: wired}, 230.0, 120.0, clock.utc_of)
+    schedule = LimitSchedule(start=None, periods=(LimitPeriod(0, 10.0), LimitPeriod(600, 20.0)))
+    restored = restored_profile(schedule, ProfilePurpose.DEFAULT)
+    profiles.restore(Version.V16, ["TxDefaultProfile"], [restored])
+    profiles.on_observation(TransactionSeen(1, True), 0.0)
+    assert profiles.observations(1.0) == [BackendLimit(1, 10.0)]
+    clock.wrong_s = 0.0
+    assert profiles.observations(100.0) == []
+    assert profiles.observations(600.1) == [BackendLimit(1, 20.0)]
