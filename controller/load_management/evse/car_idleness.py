@@ -2,7 +2,7 @@
 
 A car that takes nothing for `FULL_S` is full, or not ready, and its share goes to others. It is *probed* for
 `PROBE_S` of each hour: it is offered as much as any other, as some go on only then. A car whose draw has
-ended without a taper may pause only: it is probed with its minimum after `PAUSE_PROBE_S`, too. A car that did
+ended without a taper may be pausing: it is probed with its minimum after `PAUSE_PROBE_S`, too. A car that did
 not start with its minimum is *helped to start* once: others make room for an offer of `START_A`.
 """
 
@@ -28,7 +28,7 @@ FIRST_PROBE_S = 300.0
 """Least time (s) from the end of its draw to the first such offer."""
 PAUSE_PROBE_S = 600.0
 PAUSE_SPREAD_S = 300.0
-"""When a car that may pause only is probed, too (s after the end of its draw), and the time over which these
+"""When a car that may be pausing is probed, too (s after the end of its draw), and the time over which these
 probes are spread: not all cars of a site at once."""
 TAPER = 0.7
 """Part of its offer, or of the most that it has drawn, below which a car is in its taper."""
@@ -185,7 +185,7 @@ class CarIdleness:
         """Return True if its car has taken nothing for `FULL_S`."""
         return self.since is not None and now >= self.since + FULL_S
 
-    def may_pause(self, now: float) -> bool:
+    def may_be_pausing(self, now: float) -> bool:
         """Return True if its draw has ended without a taper, and no probe since then has shown it full."""
         if self.since is None or not self._ended_untapered:
             return False
@@ -237,7 +237,7 @@ class CarIdleness:
         return max(PROBE_S, PATIENCE * self._draw.report_interval_s)
 
     def _probes(self, now: float) -> list[float]:
-        """Return when its idle car is probed (s, monotonic): each hour, and sooner if it may pause only."""
+        """Return when its idle car is probed (s, monotonic): each hour, and sooner if it may be pausing."""
         hourly_at = now - (now - self.probed_at_s) % PROBE_EVERY_S
         probes = [hourly_at, hourly_at + PROBE_EVERY_S]
         if self.since is not None and self._ended_untapered:

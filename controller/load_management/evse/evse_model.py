@@ -231,7 +231,7 @@ class EvseModel:
     def need_a(self, now: float) -> float:
         """Return the most that its car has been seen to use (A per phase), within the EVSE's own bounds."""
         if self.idleness.since is not None and not self.idleness.may_go_on(now):
-            is_full = self.idleness.is_full(now) and not self.idleness.may_pause(now)
+            is_full = self.idleness.is_full(now) and not self.idleness.may_be_pausing(now)
             return min(max(self.evse.min_a, START_A), self.evse.max_a) if is_full else self.least_a
         if self.unauthorized or self.unreported:
             return self.evse.min_a
