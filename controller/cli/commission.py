@@ -57,7 +57,7 @@ from controller.cli.status import fetch, local_page
 from controller.config import Config
 from controller.load_management.site_tree import PhaseAmps
 from controller.signing.signing_keys import KeyFileError, OwnKey, read_key_files, select_signing_key
-from controller.web.status_model import CircuitStatus, ControllerStatus, EvseStatus
+from controller.web.status_model import CircuitStatus, ControllerStatus, DimmingStatus, EvseStatus
 
 SAMPLES = 5
 SAMPLE_S = 1.0
@@ -296,15 +296,23 @@ class Walk:
         return check_dimming(True, why, after_s, lifted)
 
     def _wait_for_dimming(self, is_dimmed: bool) -> tuple[bool, float, str]:
-        """Wait until the site is dimmed, or not; return whether it came, after how long (s), and why."""
+        """Wait until dimming is ordered, or not; return whether it came, after how long (s), and why."""
         waited_s = 0.0
         while waited_s <= DIMMING_S:
             dimming = self._fetch().dimming
-            if dimming is not None and dimming.dimmed is is_dimmed:
+            if dimming is not None and self._is_ordered(dimming) is is_dimmed:
                 return True, waited_s, dimming.why
             self._wait(SAMPLE_S)
             waited_s += SAMPLE_S
         return False, DIMMING_S, ""
+
+    def _is_ordered(self, dimming: DimmingStatus) -> bool:
+        """Return True if a contact limits, or without contacts any source, and not because it is lost."""
+        assert self._config.dimming is not None  # else the step is not made
+        sources = self._config.dimming.source
+        contacts = {source.id for source in sources if source.kind == "contact"}
+        lost = {fault.source for fault in dimming.source_faults}
+        return not ((contacts or {source.id for source in sources}) - lost).isdisjoint(dimming.sources)
 
     def _measured(self, circuit: str) -> PhaseAmps:
         """Return the mean of some readings of a circuit's meter (A)."""

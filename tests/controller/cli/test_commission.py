@@ -23,8 +23,9 @@ from controller.config import Config
 from controller.config.loader import check_config
 from controller.load_management.site_tree import PhaseAmps
 from controller.signing.signing_keys import OwnKey, new_private_key, parse_private_key, public_pem
-from controller.web.status_model import ControllerStatus
+from controller.web.status_model import ControllerStatus, SourceFaultStatus
 from tests.controller.web.examples import STATUS
+from tests.scenario.configuration import read_valid_config
 
 SITE = """
 [site]
@@ -108,6 +109,68 @@ def test_commission_walk_through_good_site_passes() -> None:
         ("fallback", "passed"),
     ]
     assert has_passed(results)
+
+
+class DimmedSite(SimulatedSite):
+    """A site whose contact dims when it is closed; `other`: a source that limits all the time."""
+
+    def __init__(self, *, is_module_dead: bool = False, other: str = "") -> None:
+        super().__init__()
+        self._is_closed = False
+        self._lost = (SourceFaultStatus(source="box", why="its contacts cannot be read"),) * is_module_dead
+        self._other = other
+
+    def ask(self, text: str) -> str:
+        if "close the dimming contact" in text or "open the contact again" in text:
+            self._is_closed = "close" in text
+        return super().ask(text)
+
+    def fetch(self) -> ControllerStatus:
+        assert STATUS.dimming is not None
+        sources = [self._other] * bool(self._other) + ["box"] * bool(self._is_closed or self._lost)
+        dimming = replace(
+            STATUS.dimming, dimmed=bool(sources), sources=tuple(sources), source_faults=self._lost
+        )
+        return replace(super().fetch(), dimming=dimming)
+
+
+@pytest.mark.parametrize(
+    ("site", "verdict"),
+    [
+        (DimmedSite(), "passed"),
+        (DimmedSite(other="cpo"), "passed"),
+        (DimmedSite(is_module_dead=True), "failed"),
+    ],
+    ids=["contact", "beside another limit", "dead module"],
+)
+def test_commission_dimming_is_that_of_contact(site: DimmedSite, verdict: str) -> None:
+    dimmed = read_valid_config(
+        SITE
+        + """
+        [[station.evse]]
+        id = 1
+        steuve = true
+        [dimming]
+        [[dimming.source]]
+        id = "box"
+        kind = "contact"
+        module = "io"
+        [[dimming.module]]
+        id = "io"
+        driver = "waveshare-rtu-io-8ch"
+        transport = "tcp"
+        host = "192.0.2.2"
+        [[dimming.contact]]
+        name = "W3"
+        source = "box"
+        input = 1
+        limit_w = 4200
+        [signing]
+        key = "key.pem"
+        """
+    )
+    *_, last = Walk(dimmed, site.fetch, site.ask, lambda seconds: None).run()
+    assert (last.step, last.verdict) == ("dimming", verdict)
 
 
 def test_commission_walk_finds_reversed_meter_and_station_without_fallback() -> None:
