@@ -55,7 +55,7 @@ from controller.profiles.schedule import (
     lowest_to_come,
     lowest_within,
 )
-from controller.profiles.station_clock import STEP_S
+from controller.profiles.station_clock import ClockSteps
 
 CLOCK_CHECK_S = 60.0
 """Interval of checks of the gateway's clock while a backend's profile limits (s)."""
@@ -130,8 +130,8 @@ class AbsorbedProfiles:
         """Time of the next evaluation, or of the next check of the clock before it (s, monotonic)."""
         self._changes_at = -math.inf
         """Time of the next evaluation (s, monotonic); inf: not before a profile is set."""
-        self._clock: float | None = None
-        """UTC at 0 s monotonic by which `_since` is dated and limits are evaluated."""
+        self._clock_steps = ClockSteps()
+        """Steps of the gateway's clock, by which `_since` is dated and limits are evaluated."""
         self._version: Version | None = None
         self.revision = 0
         """Rises with every change of profiles, transactions and limits in force."""
@@ -303,13 +303,9 @@ class AbsorbedProfiles:
 
     def _follow_clock(self, now: float) -> None:
         """Evaluate all limits anew if the gateway's clock was set; transactions began when they did."""
-        clock = self.utc_of(now) - now
-        if self._clock is None:
-            self._clock = clock
-        step_s = clock - self._clock
-        if abs(step_s) < STEP_S:
+        step_s = self._clock_steps.take_step(now, self.utc_of(now))
+        if not step_s:
             return
-        self._clock = clock
         self._since = {
             evse: since if since is None else since + step_s for evse, since in self._since.items()
         }

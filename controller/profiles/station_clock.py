@@ -50,6 +50,28 @@ class _CurrentTime(msgspec.Struct, frozen=True, rename="camel"):
     current_time: str = ""
 
 
+class ClockSteps:
+    """Steps of our own clock: changes of UTC against the monotonic clock that add up to `STEP_S`."""
+
+    def __init__(self) -> None:
+        self._base_s: float | None = None
+        """UTC less the monotonic clock as of the last step; None before the first time."""
+
+    def take_step(self, now: float, utc: float) -> float:
+        """Return by how much our clock was set since the last step (s), 0 if it was not.
+
+        It shows `utc` (POSIX s) at `now` (s, monotonic).
+        """
+        base_s = utc - now
+        if self._base_s is None:
+            self._base_s = base_s
+        step_s = base_s - self._base_s
+        if abs(step_s) < STEP_S:
+            return 0.0
+        self._base_s = base_s
+        return step_s
+
+
 class StationClock:
     """The estimate of one station's clock, over all its links."""
 
@@ -59,8 +81,8 @@ class StationClock:
         self.backend_offset_s: float | None = None
         """Offset of the backend's clock; None: unknown."""
         self._written_s: float | None = None
-        self._base_s: float | None = None
-        """Our own clock less the monotonic one, as of all offsets; None before the first event."""
+        self._steps = ClockSteps()
+        """Steps of our own clock that all offsets have been shifted by."""
         self.offset_s = 0.0
         """Offset of the station's clock: computed when it changes, since each message is compared with it."""
 
@@ -85,13 +107,9 @@ class StationClock:
 
     def follow(self, now: float, utc: float) -> None:
         """Shift all offsets if our own clock was set: `utc` (POSIX s) is `now` (s, monotonic)."""
-        base_s = utc - now
-        if self._base_s is None:
-            self._base_s = base_s
-        step_s = base_s - self._base_s
-        if abs(step_s) < STEP_S:
+        step_s = self._steps.take_step(now, utc)
+        if not step_s:
             return
-        self._base_s = base_s
         for samples in (self._events, self._meter_values):
             shifted = [offset_s - step_s for offset_s in samples]
             samples.clear()
