@@ -142,8 +142,7 @@ class StationClock:
         """Take the backend's time from its answer to a BootNotification or a Heartbeat at `utc`."""
         if action not in ("BootNotification", "Heartbeat"):
             return
-        answer = read_payload(_CurrentTime, result)
-        sent = None if answer is None else parse_time(answer.current_time)
+        sent = read_current_time(result)
         if sent is None:
             return
         self.backend_offset_s = sent - utc
@@ -232,6 +231,12 @@ def _describe_station(own: OwnClock) -> str:
         return ""
     own_first = "" if own is OwnClock.SYNCHRONISED else "check the controller's NTP (timedatectl), then "
     return f"ntp={own}: {own_first}set the station's clock; its limits are written in its time"
+
+
+def read_current_time(result: bytes) -> float | None:
+    """Return the `currentTime` of a backend's answer (POSIX s); None where there is none that can be one."""
+    answer = read_payload(_CurrentTime, result)
+    return None if answer is None else parse_time(answer.current_time)
 
 
 def parse_time(text: str) -> float | None:

@@ -35,7 +35,7 @@ from controller.ocpp.frames import (
     malformed_answer,
     result_frame,
 )
-from controller.ocpp.payloads import Int32, format_time, read_payload, read_time
+from controller.ocpp.payloads import Int32, format_time, read_payload
 from controller.profiles.profile_messages import (
     UnreadableCommandError,
     read_stored_profiles,
@@ -43,6 +43,7 @@ from controller.profiles.profile_messages import (
     rejected,
 )
 from controller.profiles.schedule import lowest
+from controller.profiles.station_clock import read_current_time
 from controller.site_identity import variables
 from controller.site_identity.group_profiles import GroupProfiles
 
@@ -139,10 +140,6 @@ class _BootAnswer(msgspec.Struct):
     interval: Int32 = 0
 
 
-class _TimedAnswer(msgspec.Struct, rename="camel"):
-    current_time: str | None = None
-
-
 class _Trigger(msgspec.Struct, rename="camel"):
     requested_message: str = ""
 
@@ -177,7 +174,6 @@ class SiteIdentity:
         """Time of the next change of the limit (s, monotonic); None: not before a profile is set."""
         self._limit_basis: tuple[int, tuple[float, ...]] | None = None
         """Revision of the profiles, and the clocks by which the limit was computed."""
-        self._is_synchronised = True
         self._other_clock: float | None = None
         """Clock that counts beside the gateway's while that is not synchronised: UTC at 0 s monotonic."""
 
@@ -203,8 +199,6 @@ class SiteIdentity:
 
         `is_synchronised`: the gateway's clock is.
         """
-        self._is_synchronised = is_synchronised
-        self._other_clock = None if is_synchronised else self._other_clock
         actions: list[IdentityAction] = []
         match event:
             case BackendUp():
@@ -224,6 +218,8 @@ class SiteIdentity:
                 self._messages.append(event)
             case SiteReply():
                 actions.append(OwnFrame(result_frame(event.id, event.result)))
+        if is_synchronised:
+            self._other_clock = None
         return actions + self._send_next(now) + self._changed_limit(now, utc)
 
     def _send_due(self, now: float) -> list[IdentityAction]:
@@ -286,7 +282,8 @@ class SiteIdentity:
         return []
 
     def _on_answer(self, action: str, answer: Answer, now: float, utc: float) -> list[IdentityAction]:
-        self._set_backend_clock(answer, now)
+        if isinstance(answer, CallResult) and (backend_utc := read_current_time(answer.payload)) is not None:
+            self._other_clock = backend_utc - now
         if action != "BootNotification":
             return []
         answered = read_payload(_BootAnswer, answer.payload) if isinstance(answer, CallResult) else None
@@ -309,15 +306,6 @@ class SiteIdentity:
             status = {"connectorId": 0, "errorCode": "NoError", "status": "Available"}
             actions += self._send("StatusNotification", status | {"timestamp": format_time(utc)}, now)
         return actions
-
-    def _set_backend_clock(self, answer: Answer, now: float) -> None:
-        """Take the time that an answer of the backend has, where the gateway's clock may be wrong."""
-        if self._is_synchronised or not isinstance(answer, CallResult):
-            return
-        answered = read_payload(_TimedAnswer, answer.payload)
-        utc = None if answered is None else read_time(answered.current_time)
-        if utc is not None:
-            self._other_clock = utc - now
 
     def _on_call(self, command: Call, utc: float) -> list[IdentityAction]:
         if command.action in SERVED_ACTIONS or _is_certificate_trigger(command):

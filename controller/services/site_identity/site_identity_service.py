@@ -99,17 +99,12 @@ class SiteIdentityService:
             nursery.start_soon(self._send_mail)
             # Limits that were stored before a restart hold from the start.
             await self._handle(TimePassed())
-            nursery.start_soon(self._check_clock)
             nursery.start_soon(self._link.run, self._on_link_event)
 
     async def _keep_time(self) -> None:
         while True:
-            await self._timer.wait_due()
-            await self._handle(TimePassed())
-
-    async def _check_clock(self) -> None:
-        while True:
-            await trio.sleep(CLOCK_CHECK_S)
+            with trio.move_on_after(CLOCK_CHECK_S):
+                await self._timer.wait_due()
             await self._handle(TimePassed())
 
     async def _send_mail(self) -> None:
