@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -249,23 +250,30 @@ async def test_app_dimming_backend_that_reconnects_gets_limit_in_force(tmp_path:
         assert schedule["chargingSchedulePeriod"] == [{"startPeriod": 0, "limit": MINIMUM_W}]
 
 
-async def test_app_dimming_contact_broken_wire_or_dead_module_dims(tmp_path: Path) -> None:
-    closed = Module()
-    closed.inputs = [True]
-    async with serve_csms() as peer, trio.open_nursery() as nursery:
+@asynccontextmanager
+async def serve_closed_contact() -> AsyncIterator[tuple[Module, int]]:
+    """Serve a module with one contact, which is closed; yield it with its port."""
+    module = Module()
+    module.inputs = [True]
+    async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        serving = await nursery.start(trio.serve_listeners, closed.serve, listeners)
-        port = serving[0].socket.getsockname()[1]
-        source = f"""
+        serving = await nursery.start(trio.serve_listeners, module.serve, listeners)
+        yield module, serving[0].socket.getsockname()[1]
+        nursery.cancel_scope.cancel()
+
+
+def contact_source(source: str, limit_w: int, port: int) -> str:
+    """Return a source whose one contact is that of `serve_closed_contact`, from its kind on."""
+    return f"""
         kind = "contact"
         module = "io"
         settle_s = 0.05
         lost_after_s = 0.3
         [[dimming.contact]]
         name = "W3"
-        source = "dso"
+        source = "{source}"
         input = 0
-        limit_w = 8000
+        limit_w = {limit_w}
         [[dimming.module]]
         id = "io"
         transport = "tcp"
@@ -274,6 +282,11 @@ async def test_app_dimming_contact_broken_wire_or_dead_module_dims(tmp_path: Pat
         port = {port}
         interval_s = 0.05
         """
+
+
+async def test_app_dimming_contact_broken_wire_or_dead_module_dims(tmp_path: Path) -> None:
+    async with serve_csms() as peer, serve_closed_contact() as (closed, port):
+        source = contact_source("dso", 8000, port)
         async with running(configure(tmp_path, peer, source=source)) as controller:
             status = controller.status().dimming
             assert status is not None
@@ -290,7 +303,6 @@ async def test_app_dimming_contact_broken_wire_or_dead_module_dims(tmp_path: Pat
             closed.inputs = [True]
             back = await wait_status(controller, lambda status: not status.dimmed)
             assert [span.assumed for span in back.spans] == [True, False, True, True]
-        nursery.cancel_scope.cancel()
     why = [
         record["body"]["total"]["proof"] for record in read_evidence(tmp_path) if record["kind"] == "limit"
     ]
@@ -303,34 +315,9 @@ async def test_app_dimming_contact_broken_wire_or_dead_module_dims(tmp_path: Pat
 
 
 async def test_app_dimming_dead_module_is_named_beside_lower_limit(tmp_path: Path) -> None:
-    closed = Module()
-    closed.inputs = [True]
-    async with serve_csms() as peer, trio.open_nursery() as nursery:
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        serving = await nursery.start(trio.serve_listeners, closed.serve, listeners)
-        port = serving[0].socket.getsockname()[1]
-        source = f"""
-        kind = "signed"
-        role = "grid-operator"
-        [[dimming.source]]
-        id = "box"
-        kind = "contact"
-        module = "io"
-        settle_s = 0.05
-        lost_after_s = 0.3
-        [[dimming.contact]]
-        name = "W3"
-        source = "box"
-        input = 0
-        limit_w = 9000
-        [[dimming.module]]
-        id = "io"
-        transport = "tcp"
-        driver = "wago-750"
-        host = "127.0.0.1"
-        port = {port}
-        interval_s = 0.05
-        """
+    async with serve_csms() as peer, serve_closed_contact() as (closed, port):
+        signed = 'kind = "signed"\nrole = "grid-operator"\n[[dimming.source]]\nid = "box"'
+        source = signed + contact_source("box", 9000, port)
         async with running(configure(tmp_path, peer, source=source)) as controller:
             operator = await connect_grid_operator(peer)
             await wait_status(controller, lambda status: not status.dimmed)
@@ -347,7 +334,6 @@ async def test_app_dimming_dead_module_is_named_beside_lower_limit(tmp_path: Pat
             closed.inputs = [True]
             back = await wait_status(controller, lambda status: not status.source_faults)
             assert (back.source_fault, back.limit_w) == ("", MINIMUM_W)
-        nursery.cancel_scope.cancel()
     records = [each["body"] for each in read_evidence(tmp_path) if each["kind"] == "limit"]
     assert {"source": "box", "why": "its contacts cannot be read"} in [
         each for record in records if record["total"]["source"] == "dso" for each in record["lost"]

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -247,6 +247,21 @@ def test_damaged_file_is_moved_aside_and_what_is_lost_is_logged(
     assert not again.status.was_lost
 
 
+@contextmanager
+def read_only_disk(monkeypatch: pytest.MonkeyPatch, directory: Path) -> Iterator[None]:
+    """Let no database in this directory be opened for writing; a copy elsewhere can be."""
+    opened = SqliteJournal.__init__
+
+    def refuse(journal: SqliteJournal, path: Path, *, migrates: bool = False) -> None:
+        if path.parent == directory:
+            raise StoreError("the disk is read-only")
+        opened(journal, path, migrates=migrates)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SqliteJournal, "__init__", refuse)
+        yield
+
+
 def is_marked(store: StateStore) -> bool:
     """Return True if the memory of signed messages and of dimming commands counts as lost."""
     replays, memories = store.load(ReplayRecord), store.load(DimmingMemory)
@@ -316,15 +331,7 @@ def test_removed_store_on_read_only_disk_is_marked_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / KEY_FILE).touch()
-    opened = SqliteJournal.__init__
-
-    def refuse(journal: SqliteJournal, path: Path, *, migrates: bool = False) -> None:
-        if path.parent == tmp_path:
-            raise StoreError("the disk is read-only")
-        opened(journal, path, migrates=migrates)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(SqliteJournal, "__init__", refuse)
+    with read_only_disk(monkeypatch, tmp_path):
         store = StateStore(tmp_path)
         assert is_marked(store)
         with pytest.raises(StoreError, match="read-only"):
@@ -340,15 +347,7 @@ def test_store_that_cannot_be_opened_is_read_from_copy_and_written_later(
     StateStore(tmp_path).persist_now([entry(1)])
     with closing(sqlite3.connect(tmp_path / FILE)) as reader:  # keeps the write-ahead log in place
         reader.execute("SELECT count(*) FROM entries").fetchone()
-        opened = SqliteJournal.__init__
-
-        def refuse(journal: SqliteJournal, path: Path, *, migrates: bool = False) -> None:
-            if path.parent == tmp_path:
-                raise StoreError("the disk is read-only")
-            opened(journal, path, migrates=migrates)
-
-        with monkeypatch.context() as patched:
-            patched.setattr(SqliteJournal, "__init__", refuse)
+        with read_only_disk(monkeypatch, tmp_path):
             store = StateStore(tmp_path)
             assert store.load(EntryQueued) == [entry(1)]
             assert not store.status.was_lost
